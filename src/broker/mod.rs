@@ -1,0 +1,1 @@
+//! The broker: wires the rooms below it, and answers each API.

@@ -1,0 +1,87 @@
+//! One signal that tells all tasks of a broker to end, and one wait until they have.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use parking_lot::Mutex;
+
+/// Tells those who hold a [`Shutdown`] that it is time, and keeps the tasks that must end.
+///
+/// Clones share one signal. A task spawned through [`Shutdown::spawn`] is waited for by [`Shutdown::finish`].
+#[derive(Debug, Clone)]
+pub struct Shutdown {
+    signal: Arc<watch::Sender<bool>>,
+    tasks: Arc<Mutex<JoinSet<()>>>,
+}
+
+impl Default for Shutdown {
+    fn default() -> Shutdown {
+        Shutdown { signal: Arc::new(watch::channel(false).0), tasks: Arc::default() }
+    }
+}
+
+impl Shutdown {
+    /// A signal that has not been given.
+    pub fn new() -> Shutdown {
+        Shutdown::default()
+    }
+
+    /// Gives the signal; a second time changes nothing.
+    pub fn begin(&self) {
+        self.signal.send_replace(true);
+    }
+
+    /// Whether the signal was given.
+    pub fn has_begun(&self) -> bool {
+        *self.signal.borrow()
+    }
+
+    /// Ends when the signal is given, at once if it was.
+    pub async fn begun(&self) {
+        let mut receiver = self.signal.subscribe();
+        // An error means that the sender is gone, which `self` rules out.
+        let _ = receiver.wait_for(|begun| *begun).await;
+    }
+
+    /// Starts a task that [`Shutdown::finish`] waits for. It must end soon after the signal.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock();
+        // Reap what has ended, so that short tasks do not pile up.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    /// Gives the signal and waits until every task has ended.
+    pub async fn finish(&self) {
+        self.begin();
+        loop {
+            let mut tasks = std::mem::take(&mut *self.tasks.lock());
+            if tasks.is_empty() {
+                return;
+            }
+            while tasks.join_next().await.is_some() {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn finish_waits_for_every_task() {
+        let shutdown = Shutdown::new();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let signal = shutdown.clone();
+        shutdown.spawn(async move {
+            signal.begun().await;
+            let _ = sender.send(());
+        });
+        assert!(!shutdown.has_begun());
+        shutdown.finish().await;
+        receiver.await.unwrap();
+    }
+}

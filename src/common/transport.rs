@@ -1,0 +1,85 @@
+//! The transport: the only way to listen and to connect.
+//!
+//! [`Tcp`] is the real one. A simulator or an in-process client gives its own; nothing above can tell.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A connection's two directions.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug + 'static> Stream for T {}
+
+/// A connection of whatever kind the transport makes.
+pub type BoxStream = Box<dyn Stream>;
+
+/// A result that is still under way.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
+
+/// Listens and connects.
+pub trait Transport: Send + Sync + fmt::Debug + 'static {
+    /// Binds `host:port` (port 0: any free one).
+    fn bind<'a>(&'a self, host: &'a str, port: u16) -> Pending<'a, Box<dyn Listener>>;
+    /// Connects to `host:port`.
+    fn connect<'a>(&'a self, host: &'a str, port: u16) -> Pending<'a, BoxStream>;
+}
+
+/// A transport that several rooms share.
+pub type SharedTransport = Arc<dyn Transport>;
+
+/// Accepts connections.
+pub trait Listener: Send + Sync + fmt::Debug {
+    /// The address that was bound, with the real port.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+    /// The next connection and where it comes from.
+    fn accept(&self) -> Pending<'_, (BoxStream, SocketAddr)>;
+}
+
+/// TCP, with Nagle's algorithm off.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Tcp;
+
+impl Tcp {
+    /// TCP, to be shared.
+    pub fn shared() -> SharedTransport {
+        Arc::new(Tcp)
+    }
+}
+
+impl Transport for Tcp {
+    fn bind<'a>(&'a self, host: &'a str, port: u16) -> Pending<'a, Box<dyn Listener>> {
+        Box::pin(async move {
+            let listener = TcpListener::bind((host, port)).await?;
+            Ok(Box::new(listener) as Box<dyn Listener>)
+        })
+    }
+
+    fn connect<'a>(&'a self, host: &'a str, port: u16) -> Pending<'a, BoxStream> {
+        Box::pin(async move {
+            let stream = TcpStream::connect((host, port)).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as BoxStream)
+        })
+    }
+}
+
+impl Listener for TcpListener {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        TcpListener::local_addr(self)
+    }
+
+    fn accept(&self) -> Pending<'_, (BoxStream, SocketAddr)> {
+        Box::pin(async move {
+            let (stream, peer) = TcpListener::accept(self).await?;
+            stream.set_nodelay(true)?;
+            Ok((Box::new(stream) as BoxStream, peer))
+        })
+    }
+}

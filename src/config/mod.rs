@@ -1,0 +1,1 @@
+//! Each broker, topic and client key, said once.

@@ -1,0 +1,1 @@
+//! Groups: pure state machines over their internal topic.

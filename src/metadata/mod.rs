@@ -1,0 +1,1 @@
+//! The cluster image and the records that change it.

@@ -1,0 +1,1 @@
+//! The wire: primitive types, messages, the API table, error codes.

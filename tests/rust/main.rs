@@ -1,0 +1,1 @@
+//! Whole behaviours, through the public face of the crate: one binary, one module a subject.
