@@ -14,7 +14,7 @@
 //!
 //! | floor | room | what lives there | it never knows |
 //! |---|---|---|---|
-//! | 1 | [`common`] | ids, the clock, transports, shutdown | anything above |
+//! | 1 | [`common`] | ids, the clock, transports, shutdown, page-aligned buffers | anything above |
 //! | 1 | [`config`] | each broker, topic and client key once: type, default, range, text, whether it may change | who reads it |
 //! | 2 | [`record`] | views of batches and records, the builder, compression, CRC | I/O, async |
 //! | 2 | [`protocol`] | the wire: primitive types, one file an API with its message as a table, error codes | disks, sockets |
