@@ -42,7 +42,7 @@ impl Buffer {
     }
 
     /// All of its bytes; what was not filled yet has any value.
-    pub fn as_mut(&mut self) -> &mut [u8] {
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
         match &mut self.memory {
             Memory::Small(vec) => vec,
             Memory::Pooled(pooled) => pooled.map.as_mut().map_or(&mut [], |map| &mut map[..self.len]),
@@ -153,8 +153,8 @@ mod tests {
     fn a_buffer_goes_back_with_its_last_slice() {
         let pool = BufferPool::new(1 << 20);
         let mut buffer = pool.take(100_000).unwrap();
-        buffer.as_mut()[99_999] = 7;
-        assert_eq!(buffer.as_mut().as_ptr() as usize % 4096, 0);
+        buffer.bytes_mut()[99_999] = 7;
+        assert_eq!(buffer.bytes_mut().as_ptr() as usize % 4096, 0);
         let bytes = buffer.freeze();
         let slice = bytes.slice(99_999..);
         drop(bytes);
