@@ -27,7 +27,8 @@
 //! | 8 | [`broker`] | wires the above; `handlers/`, one file an API, each opening with its versions and rules | Python |
 //! | 9 | [`server`] | listeners, connections, ordered replies, memory and connection limits | Python |
 //! | 10 | [`cluster`] | the brokers of one process: started, stopped | Python |
-//! | 11 | [`cli`], `python` | the command line; the bindings: convert, release the GIL, call | business |
+//! | 11 | [`cli`] | the command line | business |
+//! | 12 | `python` | the bindings: convert, release the GIL, call | business |
 //!
 //! ## The doors to the outside
 //!
@@ -56,6 +57,8 @@ pub mod coordinator;
 pub mod log;
 pub mod metadata;
 pub mod protocol;
+#[cfg(feature = "python")]
+pub mod python;
 pub mod record;
 pub mod replica;
 pub mod server;

@@ -1,1 +1,5 @@
 //! Whole behaviours, through the public face of the crate: one binary, one module a subject.
+#![allow(clippy::unwrap_used)]
+
+mod floors;
+mod sources;
