@@ -1,0 +1,146 @@
+//! Listeners: `NAME://host:port`, which the broker binds, and which clients are told.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use super::broker;
+use super::values::Values;
+
+/// One listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its name, in capitals.
+    pub name: String,
+    /// The host; empty for every address (of what clients are told: for this machine's own name).
+    pub host: String,
+    /// The port; 0 for any free one.
+    pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "{}://[{}]:{}", self.name, self.host, self.port)
+        } else {
+            write!(f, "{}://{}:{}", self.name, self.host, self.port)
+        }
+    }
+}
+
+/// Reads `NAME://host:port`; a host that is an IPv6 address stands in brackets. The error says what it must be.
+pub fn parse(text: &str) -> Result<Endpoint, String> {
+    let must = || format!("{text} is not a listener: it must be NAME://host:port, as in PLAINTEXT://127.0.0.1:9092");
+    let (name, rest) = text.split_once("://").ok_or_else(must)?;
+    let (host, port) = rest.rsplit_once(':').ok_or_else(must)?;
+    let host = match host.strip_prefix('[') {
+        Some(inner) => inner.strip_suffix(']').ok_or_else(must)?,
+        None if host.contains(':') => return Err(must()),
+        None => host,
+    };
+    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() || !name.chars().all(word) || host.contains(['/', ' ', '[', ']']) {
+        return Err(must());
+    }
+    let port = port.parse().map_err(|_| must())?;
+    Ok(Endpoint { name: name.to_ascii_uppercase(), host: host.to_owned(), port })
+}
+
+/// The listeners that the broker binds: `listeners` without the controller's, which need none in one process.
+pub fn bound(values: &Values) -> Result<Vec<Endpoint>, String> {
+    let listeners = parse_all(&values.get(broker::LISTENERS))?;
+    Ok(without_controller(values, listeners))
+}
+
+/// What clients are told, listener by listener: `advertised.listeners`, or what is bound when that is not set.
+pub fn advertised(values: &Values) -> Result<Vec<Endpoint>, String> {
+    match values.get(broker::ADVERTISED_LISTENERS) {
+        Some(texts) => Ok(without_controller(values, parse_all(&texts)?)),
+        None => bound(values),
+    }
+}
+
+fn parse_all(texts: &[String]) -> Result<Vec<Endpoint>, String> {
+    texts.iter().map(|text| parse(text)).collect()
+}
+
+fn without_controller(values: &Values, mut listeners: Vec<Endpoint>) -> Vec<Endpoint> {
+    let controllers = values.get(broker::CONTROLLER_LISTENER_NAMES);
+    listeners.retain(|endpoint| !controllers.iter().any(|name| name.eq_ignore_ascii_case(&endpoint.name)));
+    listeners
+}
+
+/// The protocol of each listener name.
+fn protocols(values: &Values) -> Result<HashMap<String, String>, String> {
+    let text = values.get(broker::LISTENER_SECURITY_PROTOCOL_MAP);
+    super::value::split_list(&text)
+        .iter()
+        .map(|pair| match pair.split_once(':') {
+            Some((name, protocol)) => Ok((name.trim().to_ascii_uppercase(), protocol.trim().to_ascii_uppercase())),
+            None => Err(format!("listener.security.protocol.map has {pair}: it must be NAME:PROTOCOL pairs")),
+        })
+        .collect()
+}
+
+/// What is wrong with the listeners, if anything.
+pub(super) fn check(values: &Values) -> Option<String> {
+    try_check(values).err()
+}
+
+fn try_check(values: &Values) -> Result<(), String> {
+    let bound = bound(values)?;
+    if bound.is_empty() {
+        return Err("listeners is empty but for the controller's: it must name one for clients".to_owned());
+    }
+    let protocols = protocols(values)?;
+    for (index, endpoint) in bound.iter().enumerate() {
+        match protocols.get(&endpoint.name).map(String::as_str) {
+            Some("PLAINTEXT") => {}
+            Some(protocol) => {
+                return Err(format!("listener {endpoint} is {protocol}: only PLAINTEXT is served yet"));
+            }
+            None => {
+                let name = &endpoint.name;
+                return Err(format!(
+                    "listener.security.protocol.map does not say what {name} is: add {name}:PLAINTEXT"
+                ));
+            }
+        }
+        for other in &bound[..index] {
+            if other.name == endpoint.name {
+                return Err(format!("listeners has {other} and {endpoint}: each needs a name of its own"));
+            }
+            let same_host = other.host == endpoint.host || other.host.is_empty() || endpoint.host.is_empty();
+            if other.port == endpoint.port && endpoint.port != 0 && same_host {
+                return Err(format!("listeners has {other} and {endpoint}: each needs a port of its own"));
+            }
+        }
+    }
+    for endpoint in advertised(values)? {
+        if !bound.iter().any(|known| known.name == endpoint.name) {
+            return Err(format!("advertised.listeners has {endpoint}: listeners has none of that name"));
+        }
+        let everywhere = endpoint.host == "0.0.0.0" || endpoint.host == "::";
+        if everywhere && values.is_set(broker::ADVERTISED_LISTENERS) {
+            return Err(format!("advertised.listeners has {endpoint}: clients cannot connect to every address"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_a_name_a_host_and_a_port() {
+        let text = |text: &str| parse(text).unwrap().to_string();
+        assert_eq!(text("PLAINTEXT://:9092"), "PLAINTEXT://:9092");
+        assert_eq!(text("plaintext://a.b:0"), "PLAINTEXT://a.b:0");
+        assert_eq!(text("X://[::1]:9"), "X://[::1]:9");
+        for bad in
+            ["", "9092", "PLAINTEXT:9092", "://:1", "P://a", "P://a:99999", "P://::1:9", "P://[::1:9", "P://a/b:9"]
+        {
+            assert!(parse(bad).unwrap_err().contains("it must be NAME://host:port"), "{bad}");
+        }
+    }
+}
