@@ -25,6 +25,9 @@ pub mod records;
 mod snappy;
 pub mod varint;
 
+#[cfg(test)]
+mod tests;
+
 pub use batch::{Batch, HEADER_LEN, LOG_OVERHEAD, TimestampType, batches};
 pub use builder::{BatchBuilder, BatchOptions, ProducerState};
 pub use compression::{Codec, Compression};
