@@ -94,6 +94,26 @@ pub trait Message: Wire {
         self.encode(&mut encoder, version)?;
         Ok(encoder.finish().into_bytes())
     }
+
+    /// The message that `bytes` hold behind an i16 that says its version, and that version: the form of the keys and
+    /// values of `__consumer_offsets`, and of a consumer's subscription and assignment. Nothing may be left behind it.
+    fn from_bytes_with_version(bytes: Bytes) -> Result<(i16, Self), DecodeError> {
+        let mut decoder = Decoder::new(bytes);
+        decoder.at(Self::PLACE);
+        let version = decoder.i16()?;
+        let message = Self::decode(&mut decoder, version)?;
+        decoder.at(Self::PLACE);
+        decoder.finish()?;
+        Ok((version, message))
+    }
+
+    /// The message's bytes behind an i16 that says their version.
+    fn to_bytes_with_version(&self, version: i16) -> Result<Bytes, EncodeError> {
+        let mut encoder = Encoder::new();
+        encoder.i16(version);
+        self.encode(&mut encoder, version)?;
+        Ok(encoder.finish().into_bytes())
+    }
 }
 
 /// A request, and what answers it.

@@ -2,4 +2,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod floors;
+mod protocol_second_opinion;
 mod sources;

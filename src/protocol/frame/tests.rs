@@ -1,3 +1,5 @@
+//! Frames from end to end: headers in both forms, and what a broken one is answered.
+
 use bytes::Buf;
 
 use crate::protocol::ApiKey;

@@ -1,3 +1,5 @@
+//! A made-up message with one of each kind of field, in each of its versions.
+
 use bytes::Bytes;
 
 use crate::protocol::primitives::{DecodeProblem, EncodeProblem, Encoder, Seed, Str, Wire};
@@ -101,6 +103,14 @@ fn bytes_behind_a_message_are_refused_when_there_may_be_none() {
     let mut decoder = Decoder::new(Bytes::from_static(&[0, 0, 0, 1, 0, 9]));
     assert_eq!(Wave::decode(&mut decoder, 0).unwrap(), Wave { length: 1 });
     assert_eq!(decoder.rest(), &[9][..]);
+}
+
+#[test]
+fn a_version_can_stand_before_the_message() {
+    let bytes = tide().to_bytes_with_version(1).unwrap();
+    assert_eq!(bytes, &b"\0\x01\0\0\0\x01\0\x04neap"[..]);
+    assert_eq!(Tide::from_bytes_with_version(bytes).unwrap(), (1, tide()));
+    assert!(Tide::from_bytes_with_version(Bytes::from_static(b"\0\x09")).is_err());
 }
 
 #[test]

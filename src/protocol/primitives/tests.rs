@@ -1,3 +1,5 @@
+//! The pictures in [the module](super) and its bounds, each as a case.
+
 use bytes::{Buf, Bytes};
 use proptest::prelude::*;
 
