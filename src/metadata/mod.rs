@@ -1,1 +1,18 @@
-//! The cluster image and the records that change it.
+//! The cluster image and the records that change it: a pure state machine.
+//!
+//! What a cluster is (topics, partitions, configs, brokers, features, producer ids) is the sum of its metadata
+//! [`records`], in Kafka's own format. [`image`] applies them, one by one, and answers questions; [`plan`] decides what
+//! records a wish comes to (create this topic, alter that config), or why it must be refused. Neither knows where the
+//! records are kept or who asks.
+
+pub mod image;
+pub mod plan;
+pub mod records;
+pub mod topic_name;
+
+#[cfg(test)]
+mod tests;
+
+pub use image::{Image, ResourceType};
+pub use plan::Refusal;
+pub use records::MetadataRecord;

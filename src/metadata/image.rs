@@ -1,0 +1,301 @@
+//! The cluster as its records have made it: topics, partitions, configs, brokers, features, producer ids.
+//!
+//! [`Image::apply`] takes one record and changes the image; nothing else does. So a broker that replays the records
+//! from the start, a follower that receives them one by one, and the controller that wrote them hold the same image.
+//! A record that does not fit (a partition of an unknown topic, say) is an error: the log it came from is not this
+//! cluster's, or was damaged.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::records::{
+    BrokerRegistrationChangeRecord, ConfigRecord, MetadataRecord, PartitionChangeRecord, PartitionRecord,
+    RegisterBrokerRecord,
+};
+use crate::common::ids::{LeaderEpoch, NodeId, ProducerId, Uuid};
+
+/// The kind of a resource that has configs, by Kafka's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(i8)]
+pub enum ResourceType {
+    /// A topic; its name is the topic's.
+    Topic = 2,
+    /// A broker; its name is the node id, or empty for the default of all brokers.
+    Broker = 4,
+}
+
+impl ResourceType {
+    /// The kind whose number is `code`, where this cluster keeps configs for it.
+    pub fn from_code(code: i8) -> Option<ResourceType> {
+        match code {
+            2 => Some(ResourceType::Topic),
+            4 => Some(ResourceType::Broker),
+            _ => None,
+        }
+    }
+}
+
+/// The explicit configs of one resource: name to value.
+pub type Configs = BTreeMap<String, String>;
+
+/// One topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicImage {
+    /// Its name.
+    pub name: String,
+    /// Its id, new with each creation.
+    pub id: Uuid,
+    /// Its partitions, by index.
+    pub partitions: Vec<PartitionImage>,
+}
+
+/// One partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionImage {
+    /// The nodes that hold it, the preferred leader first.
+    pub replicas: Vec<NodeId>,
+    /// Those of them that are in sync.
+    pub isr: Vec<NodeId>,
+    /// The node that leads it, -1 for none.
+    pub leader: NodeId,
+    /// Rises with each election.
+    pub leader_epoch: LeaderEpoch,
+    /// Rises with each change.
+    pub partition_epoch: i32,
+}
+
+/// One broker that has registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerImage {
+    /// Its node id.
+    pub id: NodeId,
+    /// The registration's epoch.
+    pub epoch: i64,
+    /// Whether it is kept away from leading and from clients.
+    pub fenced: bool,
+    /// Its rack, where it told one.
+    pub rack: Option<String>,
+}
+
+/// Why a record does not fit the image.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    /// The topic is not there.
+    #[error("{record} names the topic id {id}, which no record has made")]
+    UnknownTopic {
+        /// The record's kind.
+        record: &'static str,
+        /// The id it names.
+        id: Uuid,
+    },
+    /// The partition is not there, or comes out of order.
+    #[error("{record} names partition {partition} of topic {topic:?}, which has {partitions}")]
+    Partition {
+        /// The record's kind.
+        record: &'static str,
+        /// The topic's name.
+        topic: String,
+        /// The index it names.
+        partition: i32,
+        /// How many the topic has.
+        partitions: usize,
+    },
+    /// Two topics of one name.
+    #[error("topic {0:?} is made twice")]
+    TopicExists(String),
+}
+
+/// The whole cluster, as far as its records tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Image {
+    topics: HashMap<String, TopicImage>,
+    names: HashMap<Uuid, String>,
+    configs: HashMap<(ResourceType, String), Configs>,
+    brokers: BTreeMap<NodeId, BrokerImage>,
+    features: BTreeMap<String, i16>,
+    next_producer_id: ProducerId,
+    partitions: usize,
+}
+
+impl Image {
+    /// The topic called `name`.
+    pub fn topic(&self, name: &str) -> Option<&TopicImage> {
+        self.topics.get(name)
+    }
+
+    /// The topic whose id is `id`.
+    pub fn topic_by_id(&self, id: Uuid) -> Option<&TopicImage> {
+        self.topics.get(self.names.get(&id)?)
+    }
+
+    /// One partition of a topic.
+    pub fn partition(&self, topic: &str, partition: i32) -> Option<&PartitionImage> {
+        self.topics.get(topic)?.partitions.get(usize::try_from(partition).ok()?)
+    }
+
+    /// All topics, in no order.
+    pub fn topics(&self) -> impl ExactSizeIterator<Item = &TopicImage> {
+        self.topics.values()
+    }
+
+    /// How many partitions all topics have.
+    pub fn partitions(&self) -> usize {
+        self.partitions
+    }
+
+    /// The explicit configs of a resource, where it has any.
+    pub fn configs(&self, kind: ResourceType, name: &str) -> Option<&Configs> {
+        // The key is a pair of owned values; an allocation here is cheaper than a second map.
+        self.configs.get(&(kind, name.to_owned()))
+    }
+
+    /// The resources of `kind` that have explicit configs.
+    pub fn configured(&self, kind: ResourceType) -> impl Iterator<Item = &str> {
+        self.configs.keys().filter(move |(of, _)| *of == kind).map(|(_, name)| name.as_str())
+    }
+
+    /// All brokers that have registered, by node id.
+    pub fn brokers(&self) -> impl Iterator<Item = &BrokerImage> {
+        self.brokers.values()
+    }
+
+    /// The finalized features and their levels.
+    pub fn features(&self) -> &BTreeMap<String, i16> {
+        &self.features
+    }
+
+    /// The first producer id that no broker was given.
+    pub fn next_producer_id(&self) -> ProducerId {
+        self.next_producer_id
+    }
+
+    /// Changes the image as `record` says.
+    pub fn apply(&mut self, record: &MetadataRecord) -> Result<(), ImageError> {
+        match record {
+            MetadataRecord::Topic(topic) => {
+                let name = topic.name.to_string();
+                if self.topics.contains_key(&name) {
+                    return Err(ImageError::TopicExists(name));
+                }
+                let image = TopicImage { name: name.clone(), id: topic.topic_id, partitions: Vec::new() };
+                self.names.insert(topic.topic_id, name.clone());
+                self.topics.insert(name, image);
+            }
+            MetadataRecord::RemoveTopic(removed) => {
+                let unknown = ImageError::UnknownTopic { record: "RemoveTopicRecord", id: removed.topic_id };
+                let name = self.names.remove(&removed.topic_id).ok_or(unknown)?;
+                if let Some(topic) = self.topics.remove(&name) {
+                    self.partitions -= topic.partitions.len();
+                }
+                self.configs.remove(&(ResourceType::Topic, name));
+            }
+            MetadataRecord::Partition(partition) => self.apply_partition(partition)?,
+            MetadataRecord::PartitionChange(change) => self.apply_partition_change(change)?,
+            MetadataRecord::Config(config) => self.apply_config(config),
+            MetadataRecord::RegisterBroker(broker) => self.apply_broker(broker),
+            MetadataRecord::BrokerRegistrationChange(change) => self.apply_broker_change(change),
+            MetadataRecord::FeatureLevel(feature) => {
+                if feature.feature_level == 0 {
+                    self.features.remove(feature.name.as_ref() as &str);
+                } else {
+                    self.features.insert(feature.name.to_string(), feature.feature_level);
+                }
+            }
+            MetadataRecord::ProducerIds(ids) => self.next_producer_id = ids.next_producer_id,
+            MetadataRecord::Other { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn topic_of(&mut self, record: &'static str, id: Uuid) -> Result<&mut TopicImage, ImageError> {
+        let unknown = ImageError::UnknownTopic { record, id };
+        let Some(name) = self.names.get(&id) else { return Err(unknown) };
+        self.topics.get_mut(name).ok_or(unknown)
+    }
+
+    fn apply_partition(&mut self, record: &PartitionRecord) -> Result<(), ImageError> {
+        let topic = self.topic_of("PartitionRecord", record.topic_id)?;
+        let image = PartitionImage {
+            replicas: record.replicas.clone(),
+            isr: record.isr.clone(),
+            leader: record.leader,
+            leader_epoch: record.leader_epoch,
+            partition_epoch: record.partition_epoch,
+        };
+        // A snapshot may say a partition again; otherwise they come in order.
+        match usize::try_from(record.partition_id) {
+            Ok(index) if index == topic.partitions.len() => {
+                topic.partitions.push(image);
+                self.partitions += 1;
+                Ok(())
+            }
+            Ok(index) if index < topic.partitions.len() => {
+                topic.partitions[index] = image;
+                Ok(())
+            }
+            _ => Err(no_partition("PartitionRecord", topic, record.partition_id)),
+        }
+    }
+
+    fn apply_partition_change(&mut self, record: &PartitionChangeRecord) -> Result<(), ImageError> {
+        let topic = self.topic_of("PartitionChangeRecord", record.topic_id)?;
+        let index = usize::try_from(record.partition_id).unwrap_or(usize::MAX);
+        let missing = no_partition("PartitionChangeRecord", topic, record.partition_id);
+        let partition = topic.partitions.get_mut(index).ok_or(missing)?;
+        if let Some(isr) = &record.isr {
+            partition.isr = isr.clone();
+        }
+        if let Some(replicas) = &record.replicas {
+            partition.replicas = replicas.clone();
+        }
+        // -2 stands for "as it was".
+        if record.leader != -2 {
+            partition.leader = record.leader;
+            partition.leader_epoch += 1;
+        }
+        partition.partition_epoch += 1;
+        Ok(())
+    }
+
+    fn apply_config(&mut self, record: &ConfigRecord) {
+        // Configs of resources that this cluster does not serve (client metrics, groups) are passed over.
+        let Some(kind) = ResourceType::from_code(record.resource_type) else { return };
+        let key = (kind, record.resource_name.to_string());
+        match &record.value {
+            Some(value) => {
+                self.configs.entry(key).or_default().insert(record.name.to_string(), value.to_string());
+            }
+            None => {
+                if let Some(configs) = self.configs.get_mut(&key) {
+                    configs.remove(record.name.as_ref() as &str);
+                    if configs.is_empty() {
+                        self.configs.remove(&key);
+                    }
+                }
+            }
+        }
+    }
+
+    fn apply_broker(&mut self, record: &RegisterBrokerRecord) {
+        let image = BrokerImage {
+            id: record.broker_id,
+            epoch: record.broker_epoch,
+            fenced: record.fenced,
+            rack: record.rack.as_ref().map(|rack| rack.to_string()),
+        };
+        self.brokers.insert(record.broker_id, image);
+    }
+
+    fn apply_broker_change(&mut self, record: &BrokerRegistrationChangeRecord) {
+        if let Some(broker) = self.brokers.get_mut(&record.broker_id) {
+            match record.fenced {
+                1 => broker.fenced = true,
+                -1 => broker.fenced = false,
+                _ => {}
+            }
+        }
+    }
+}
+
+fn no_partition(record: &'static str, topic: &TopicImage, partition: i32) -> ImageError {
+    ImageError::Partition { record, topic: topic.name.clone(), partition, partitions: topic.partitions.len() }
+}

@@ -1,0 +1,53 @@
+//! Brokers and what is handed out to them: registrations, features, producer ids.
+
+use crate::common::ids::{NodeId, ProducerId, Uuid};
+use crate::metadata::image::Image;
+use crate::metadata::records::{
+    BrokerEndpoint, BrokerFeature, FeatureLevelRecord, MetadataRecord, ProducerIdsRecord, RegisterBrokerRecord,
+};
+use crate::protocol::Str;
+
+/// How many producer ids a broker is given at once.
+const PRODUCER_ID_BLOCK: i64 = 1_000;
+
+/// The level of `metadata.version` that a new cluster begins with: that of Apache Kafka 4.3.
+const METADATA_VERSION: i16 = 30;
+
+/// What a new cluster begins with: only the features that work here.
+pub fn bootstrap() -> Vec<MetadataRecord> {
+    let feature = |name: &'static str, level| {
+        MetadataRecord::FeatureLevel(FeatureLevelRecord { name: Str::from(name), feature_level: level })
+    };
+    vec![feature("metadata.version", METADATA_VERSION)]
+}
+
+/// Registers a broker that is ready to lead at once, at `host:port`.
+pub fn register_broker(id: NodeId, epoch: i64, endpoint: (&str, u16), log_dir: Uuid) -> Vec<MetadataRecord> {
+    vec![MetadataRecord::RegisterBroker(RegisterBrokerRecord {
+        broker_id: id,
+        incarnation_id: Uuid::random(),
+        broker_epoch: epoch,
+        end_points: vec![BrokerEndpoint {
+            name: Str::from("PLAINTEXT"),
+            host: Str::from(endpoint.0),
+            port: endpoint.1,
+            security_protocol: 0,
+        }],
+        features: vec![BrokerFeature {
+            name: Str::from("metadata.version"),
+            min_supported_version: METADATA_VERSION,
+            max_supported_version: METADATA_VERSION,
+        }],
+        fenced: false,
+        log_dirs: vec![log_dir],
+        ..Default::default()
+    })]
+}
+
+/// Gives `broker` a block of producer ids that nobody had: the first, how many, and the record of it.
+pub fn allocate_producer_ids(image: &Image, broker: NodeId, epoch: i64) -> (ProducerId, i64, MetadataRecord) {
+    let first = image.next_producer_id();
+    let record =
+        ProducerIdsRecord { broker_id: broker, broker_epoch: epoch, next_producer_id: first + PRODUCER_ID_BLOCK };
+    (first, PRODUCER_ID_BLOCK, MetadataRecord::ProducerIds(record))
+}

@@ -1,0 +1,34 @@
+//! What a wish comes to: records, or a refusal in a sentence.
+//!
+//! Each function looks at the image and writes nothing: whoever keeps the records makes them durable first and applies
+//! them then. So a wish that only asks ("validate only") is the same call with its records thrown away.
+
+mod brokers;
+mod configs;
+mod topics;
+
+pub use brokers::{allocate_producer_ids, bootstrap, register_broker};
+pub use configs::{alter_configs, broker_values, replace_configs, topic_values};
+pub use topics::{CreateTopic, create_partitions, create_topic, delete_topic};
+
+use crate::protocol::ErrorCode;
+
+/// Why a wish is refused: the code for the client, and what was wrong in words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The code on the wire.
+    pub code: ErrorCode,
+    /// What was wrong, where, and what would be right.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with `code`.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
+        Refusal { code, message: message.into() }
+    }
+}
+
+/// The records of a wish, or why it is refused.
+pub type Plan = Result<Vec<super::MetadataRecord>, Refusal>;
