@@ -23,7 +23,9 @@ pub struct ApiSpec {
 }
 
 macro_rules! apis {
-    ($($key:literal $api:ident $min:literal - $max:literal, flexible $flexible:tt $(, advertised from $from:literal)?;)+) => {
+    ($(
+        $key:literal $api:ident $min:literal - $max:literal, flexible $flexible:tt $(, advertised from $from:literal)?;
+    )+) => {
         /// An API that is served.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(i16)]

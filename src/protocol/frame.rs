@@ -3,8 +3,10 @@
 //! ```text
 //! size i32 | header | message          size counts what is behind it
 //! ```
-//! Whoever reads a connection reads the size, holds it against its own limit (`socket.request.max.bytes`), and hands the
-//! rest over as one [`Bytes`]. Frames that are made here begin with their size.
+//! Bytes behind a message are left alone, as Kafka does.
+//!
+//! Whoever reads a connection reads the size, holds it against its own limit (`socket.request.max.bytes`), and hands
+//! the rest over as one [`Bytes`]. Frames that are made here begin with their size.
 
 use bytes::Bytes;
 
@@ -28,10 +30,10 @@ pub fn encode_response<R: Request>(
     version: i16,
     correlation_id: i32,
 ) -> Result<Frame, EncodeError> {
-    let mut encoder = Encoder::with_capacity(ROOM);
+    let mut encoder = Encoder::begin_frame(ROOM);
     ResponseHeader { correlation_id }.encode(&mut encoder, R::KEY, version);
     response.encode(&mut encoder, version)?;
-    encoder.finish_with_size()
+    encoder.finish_frame()
 }
 
 /// The frame of a request.
@@ -41,11 +43,11 @@ pub fn encode_request<R: Request>(
     correlation_id: i32,
     client_id: Option<&Str>,
 ) -> Result<Frame, EncodeError> {
-    let mut encoder = Encoder::with_capacity(ROOM);
+    let mut encoder = Encoder::begin_frame(ROOM);
     let client_id = client_id.cloned();
     RequestHeader { api_key: R::KEY, api_version: version, correlation_id, client_id }.encode(&mut encoder)?;
     request.encode(&mut encoder, version)?;
-    encoder.finish_with_size()
+    encoder.finish_frame()
 }
 
 /// The correlation id of a response's frame (without its size), which tells what request it answers.

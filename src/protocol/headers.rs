@@ -28,8 +28,8 @@ impl RequestHeader {
     /// Reads a header in the form that its API and version call for.
     ///
     /// # Errors
-    /// [`DecodeProblem::UnknownApi`] for an API that is not served: its header's form is not known, so nothing behind it
-    /// can be read, and the connection must be closed.
+    /// [`DecodeProblem::UnknownApi`] for an API that is not served: its header's form is not known, so nothing behind
+    /// it can be read, and the connection must be closed.
     pub fn decode(decoder: &mut Decoder) -> Result<RequestHeader, DecodeError> {
         decoder.at(&Place { message: "RequestHeader", field: "api_key" });
         let key = decoder.i16()?;

@@ -27,7 +27,7 @@
 //!   nothing                            part of another message, and read and written in that one's version
 //!
 //! behind a field's type, in this order
-//!   [3+]  [0-12]  [7]     the versions that carry it; without it, all
+//!   [3+]  [0-12]  [7]     the versions that carry it; without it, all (and then nothing but a default may follow)
 //!   null [9+]             an Option that may be null in these versions only; without it, in all that carry it
 //!   tag 0                 a tagged field (KIP-482), under this tag; a struct's tags rise from line to line
 //!   ignorable             dropped in silence by a version that does not carry it
@@ -35,8 +35,8 @@
 //! ```
 //!
 //! Writing a version that does not carry a field is an error if the field holds anything but its default, unless the
-//! field is ignorable: what was said is never lost unknown to the one who said it. A tagged field that holds its default
-//! is not written.
+//! field is ignorable: what was said is never lost unknown to the one who said it. A tagged field that holds its
+//! default is not written.
 
 use bytes::Bytes;
 
@@ -227,7 +227,9 @@ macro_rules! message {
                 use $crate::protocol::primitives::{EncodeProblem, Tags, Wire};
                 $(
                     if !const { versions!($($($carried)+)?) }.contains(version.number) {
-                        if !is_given!($($(ignorable $($ignorable)?)?)?) && self.$field != default_of!($type $(, $default)?) {
+                        if !is_given!($($(ignorable $($ignorable)?)?)?)
+                            && self.$field != default_of!($type $(, $default)?)
+                        {
                             encoder.at(place!($name, $field));
                             return Err(encoder.error(EncodeProblem::NotInVersion(version.number)));
                         }

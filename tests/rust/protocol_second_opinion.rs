@@ -1,6 +1,6 @@
 //! The codec against another one: what we write, the `kafka-protocol` crate reads and writes again byte for byte.
 //!
-//! It knows nearly every version that we serve; [`each_version_but_a_few_has_a_second_opinion`] lists those it does not.
+//! It knows nearly every version that we serve; [`each_version_but_a_few_has_a_second_opinion`] lists the others.
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages as theirs;

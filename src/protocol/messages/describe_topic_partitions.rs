@@ -1,6 +1,7 @@
 //! DescribeTopicPartitions (key 75): topics and their partitions, page by page (KIP-966).
 //!
-//! Version 0. Unlike Metadata it tells of eligible leader replicas, creates nothing, and ends a long answer with a cursor.
+//! Version 0. Unlike Metadata it tells of eligible leader replicas, creates nothing, and ends a long answer with a
+//! cursor.
 
 use crate::common::ids::Uuid;
 use crate::protocol::{ErrorCode, Str, message};

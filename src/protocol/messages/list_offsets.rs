@@ -6,8 +6,8 @@
 //!  1  one offset a partition, with its timestamp      7  timestamp -3: the record with the highest timestamp (KIP-734)
 //!  2  isolation level                                 8  timestamp -4: the first offset that is on this disk (KIP-405)
 //!  3  no change on the wire                           9  timestamp -5: the last offset in the remote tier (KIP-1005)
-//!  4  leader epochs (KIP-320)                        10  a timeout, for answers that wait for the remote tier (KIP-1075)
-//!  5  OFFSET_NOT_AVAILABLE may be answered           11  timestamp -6: the first offset not yet in the remote tier (KIP-1023)
+//!  4  leader epochs (KIP-320)                        10  a timeout, for the remote tier (KIP-1075)
+//!  5  OFFSET_NOT_AVAILABLE may be answered           11  timestamp -6: the first offset not in the remote tier (KIP-1023)
 //!  6  flexible
 //! ```
 

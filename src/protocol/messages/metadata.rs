@@ -8,7 +8,7 @@
 //!     the controller, racks, internal topics         10  topic ids in the response; asking by id in the request
 //!  2  the cluster's id                               11  no more operations on the cluster: DescribeCluster has them
 //!  3  throttle time                                  12  asking by topic id works (KIP-516)
-//!  4  whether to create what is missing              13  an error for the whole response: REBOOTSTRAP_REQUIRED (KIP-1102)
+//!  4  whether to create what is missing              13  an error for the whole response (KIP-1102)
 //!  5  replicas whose log dir failed
 //!  6  no change on the wire
 //!  7  the leader epoch

@@ -1,8 +1,8 @@
 //! One file an API: the request and the response, as tables.
 //!
 //! A file opens with the key, what the API does, and what each version added. How a table is read, and what stands in
-//! its columns, says [`message`](crate::protocol::message). Where the names of a request's and a response's structs meet,
-//! both files' names stay Kafka's: structs are reached through their module.
+//! its columns, says [`message`](mod@crate::protocol::message). Structs have Kafka's names, which meet between files (each
+//! of two has a `NodeEndpoint`): they are reached through their module.
 
 pub mod alter_configs;
 pub mod api_versions;

@@ -1,4 +1,4 @@
-//! OffsetForLeaderEpoch (key 23): where an epoch ended, for a client that looks for the point where logs part (KIP-320).
+//! OffsetForLeaderEpoch (key 23): where an epoch ended, for a client that looks for where logs part (KIP-320).
 //!
 //! Versions 2-4.
 //!

@@ -11,6 +11,8 @@ use super::{Place, Version, Versions, Wire};
 
 /// From this length on bytes are spliced in and not copied. Below it a copy costs less than one more chunk to write.
 const SPLICE: usize = 4096;
+/// What is made room for behind spliced bytes: about what stands between the records of two partitions.
+const ROOM: usize = 128;
 /// The longest string, in either form.
 const MAX_STRING: usize = i16::MAX as usize;
 
@@ -52,10 +54,12 @@ pub enum EncodeProblem {
 /// Gathers a message's bytes.
 ///
 /// ```text
-/// done:  [ head, frozen ] [ spliced records ] [ head, frozen ] [ spliced ] ...      head: [ growing ]
+/// first: [ size?, small things ]   done: [ spliced records ] [ small things ] [ spliced ] ...   head: [ growing ]
 /// ```
+/// `first` is what `head` was when the first bytes were spliced; it stays open, so that the size can be filled in.
 #[derive(Debug)]
 pub struct Encoder {
+    first: Vec<u8>,
     done: VecDeque<Bytes>,
     done_len: usize,
     head: Vec<u8>,
@@ -64,7 +68,7 @@ pub struct Encoder {
 
 impl Default for Encoder {
     fn default() -> Encoder {
-        Encoder { done: VecDeque::new(), done_len: 0, head: Vec::new(), place: Place::START }
+        Encoder { first: Vec::new(), done: VecDeque::new(), done_len: 0, head: Vec::new(), place: Place::START }
     }
 }
 
@@ -74,14 +78,26 @@ impl Encoder {
         Encoder::default()
     }
 
-    /// Empty, with room for `capacity` bytes of small things.
-    pub fn with_capacity(capacity: usize) -> Encoder {
-        Encoder { head: Vec::with_capacity(capacity), ..Encoder::default() }
+    /// Begins a frame that crosses a connection: four bytes are kept free for its size. Ends with
+    /// [`Encoder::finish_frame`].
+    pub(in crate::protocol) fn begin_frame(capacity: usize) -> Encoder {
+        let mut head = Vec::with_capacity(capacity);
+        head.extend_from_slice(&[0; 4]);
+        Encoder { head, ..Encoder::default() }
+    }
+
+    /// Ends what [`Encoder::begin_frame`] began: the size is what stands behind it.
+    pub(in crate::protocol) fn finish_frame(mut self) -> Result<Frame, EncodeError> {
+        let len = self.len() - 4;
+        let Ok(size) = i32::try_from(len) else { return Err(self.error(EncodeProblem::TooLong(len))) };
+        let start = if self.first.is_empty() { &mut self.head } else { &mut self.first };
+        start[..4].copy_from_slice(&size.to_be_bytes());
+        Ok(self.finish())
     }
 
     /// How many bytes were written.
     pub fn len(&self) -> usize {
-        self.done_len + self.head.len()
+        self.first.len() + self.done_len + self.head.len()
     }
 
     /// Whether nothing was written.
@@ -104,23 +120,13 @@ impl Encoder {
     /// What was written.
     pub fn finish(mut self) -> Frame {
         let len = self.len();
+        if !self.first.is_empty() {
+            self.done.push_front(Bytes::from(self.first));
+        }
         if !self.head.is_empty() {
             self.done.push_back(Bytes::from(self.head));
         }
         Frame { chunks: self.done, len }
-    }
-
-    /// What was written, behind its length as an i32: a frame as it crosses a connection.
-    pub fn finish_with_size(mut self) -> Result<Frame, EncodeError> {
-        let len = self.len();
-        let Ok(size) = i32::try_from(len) else { return Err(self.error(EncodeProblem::TooLong(len))) };
-        if self.done.is_empty() {
-            self.head.splice(0..0, size.to_be_bytes());
-        } else {
-            self.done.push_front(Bytes::copy_from_slice(&size.to_be_bytes()));
-            self.done_len += 4;
-        }
-        Ok(self.finish())
     }
 
     fn put(&mut self, bytes: &[u8]) {
@@ -133,15 +139,20 @@ impl Encoder {
             return self.put(bytes);
         }
         if !self.head.is_empty() {
-            let head = std::mem::take(&mut self.head);
-            self.done_len += head.len();
-            self.done.push_back(Bytes::from(head));
+            let head = std::mem::replace(&mut self.head, Vec::with_capacity(ROOM));
+            if self.is_empty() {
+                self.first = head;
+            } else {
+                self.done_len += head.len();
+                self.done.push_back(Bytes::from(head));
+            }
         }
         self.done_len += bytes.len();
         self.done.push_back(bytes.clone());
     }
 
     fn append(&mut self, other: Encoder) {
+        self.put(&other.first);
         for chunk in &other.done {
             self.splice(chunk);
         }

@@ -10,7 +10,7 @@
 //! bytes, records       i32 length, bytes                        uvarint length + 1 (0: null), bytes
 //! array                i32 count, items                         uvarint count + 1 (0: null), items
 //! nullable struct      i8 (negative: null, else 1), the struct  the same
-//! end of a struct      -                                        uvarint count, then count x (uvarint tag, uvarint size, value)
+//! end of a struct      -                                        uvarint count; each: uvarint tag, uvarint size, value
 //! ```
 //! Ints are big-endian; a uvarint carries seven bits a byte, low bits first, in at most five bytes.
 

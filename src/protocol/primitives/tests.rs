@@ -124,17 +124,36 @@ fn unknown_tagged_fields_are_skipped_and_known_ones_bounded() {
 fn large_bytes_are_spliced_and_small_ones_copied() {
     let large = Bytes::from(vec![7; 5000]);
     let small = Bytes::from(vec![8; 50]);
-    let mut encoder = Encoder::new();
-    for bytes in [&small, &large, &large, &small] {
-        bytes.write(&mut encoder, OLD).unwrap();
+    for first in [&small, &large] {
+        let mut encoder = Encoder::begin_frame(0);
+        for bytes in [first, &large, &large, &small] {
+            bytes.write(&mut encoder, OLD).unwrap();
+        }
+        let len = encoder.len();
+        assert_eq!(len, 4 + 4 * 4 + first.len() + 2 * 5000 + 50);
+        let mut frame = encoder.finish_frame().unwrap();
+        assert_eq!(frame.len(), len);
+        let spliced = frame.chunks().filter(|chunk| chunk.as_ptr() == large.as_ptr()).count();
+        assert_eq!(spliced, if first == &large { 3 } else { 2 });
+        assert_eq!(frame.get_i32() as usize, len - 4);
+        let mut decoder = Decoder::new(frame.into_bytes());
+        for bytes in [first, &large, &large, &small] {
+            assert_eq!(&Bytes::read(&mut decoder, OLD).unwrap(), bytes);
+        }
+        decoder.finish().unwrap();
     }
-    assert_eq!(encoder.len(), 4 * 4 + 2 * 5000 + 2 * 50);
-    let mut frame = encoder.finish_with_size().unwrap();
-    assert_eq!(frame.len(), 4 + 10_116);
-    let spliced = frame.chunks().filter(|chunk| chunk.as_ptr() == large.as_ptr()).count();
-    assert_eq!(spliced, 2);
-    assert_eq!(frame.get_i32(), 10_116);
-    assert_eq!(Bytes::read(&mut Decoder::new(frame.into_bytes()), OLD).unwrap(), small);
+}
+
+#[test]
+fn bytes_that_come_first_are_spliced_first() {
+    let large = Bytes::from(vec![7; 5000]);
+    let mut encoder = Encoder::new();
+    encoder.splice(&large);
+    encoder.i8(1);
+    encoder.splice(&large);
+    encoder.i8(2);
+    let bytes = encoder.finish().into_bytes();
+    assert_eq!((bytes.len(), bytes[4999], bytes[5000], bytes[5001], bytes[10_001]), (10_002, 7, 1, 7, 2));
 }
 
 #[test]
@@ -175,7 +194,9 @@ fn versions_are_written_as_kafka_does() {
 
 proptest! {
     #[test]
-    fn ints_and_texts_survive_the_wire(a: i8, b: i16, c: i32, d: i64, e: u16, f: u32, g: bool, h in ".{0,200}", i: Option<Vec<u8>>) {
+    fn ints_and_texts_survive_the_wire(
+        a: i8, b: i16, c: i32, d: i64, e: u16, f: u32, g: bool, h in ".{0,200}", i: Option<Vec<u8>>,
+    ) {
         for version in [OLD, FLEXIBLE] {
             let mut encoder = Encoder::new();
             let (h, i) = (Str::from(h.as_str()), i.clone().map(Bytes::from));
