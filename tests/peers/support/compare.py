@@ -1,0 +1,72 @@
+"""One scenario, two brokers, one transcript: how they are played and held against each other."""
+
+import difflib
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from .brokers import Broker, Missing
+from .tools import Tools
+
+# A value that JSON can write, of which nothing differs from run to run: no time, no id, no port.
+Transcript = Any
+Scenario = Callable[[str, Tools], Transcript]
+
+
+class Stage:
+    """The brokers that play, and the tools they are played with."""
+
+    def __init__(self, brokers: list[Broker], tools: Tools) -> None:
+        self.brokers = brokers
+        self.tools = tools
+
+    def play(self, scenario: Scenario) -> None:
+        """Run the scenario against every broker at once, and fail where the transcripts differ."""
+        with ThreadPoolExecutor(len(self.brokers)) as pool:
+            played = list(pool.map(lambda broker: self._transcript(scenario, broker), self.brokers))
+        if len(played) == 1:
+            print(json.dumps(played[0], indent=1, ensure_ascii=False))
+            return
+        if played[0] != played[1]:
+            pytest.fail(difference(played[0], played[1], *(broker.name for broker in self.brokers)), pytrace=False)
+
+    def _transcript(self, scenario: Scenario, broker: Broker) -> Transcript:
+        try:
+            # Through JSON, so that tuples are lists and a key that is no string is seen now and not in a diff.
+            return json.loads(json.dumps(scenario(broker.bootstrap, self.tools)))
+        except Missing:
+            raise
+        except Exception as error:
+            raise AssertionError(f"against {broker.name}: {type(error).__name__}: {error}") from error
+
+
+def difference(left: Transcript, right: Transcript, left_name: str, right_name: str) -> str:
+    """The two transcripts as a diff."""
+    texts = [json.dumps(side, indent=1, ensure_ascii=False).splitlines() for side in (left, right)]
+    diff = difflib.unified_diff(*texts, fromfile=left_name, tofile=right_name, lineterm="", n=6)
+    return "the brokers do not agree:\n" + "\n".join(diff)
+
+
+def side_by_side(scenario: Scenario) -> Callable[[Stage], None]:
+    """Make a test of a scenario: a function of a bootstrap address and the tools that returns its transcript."""
+
+    def test(stage: Stage) -> None:
+        try:
+            stage.play(scenario)
+        except Missing as missing:
+            absent(missing)
+
+    test.__name__, test.__qualname__, test.__doc__ = scenario.__name__, scenario.__qualname__, scenario.__doc__
+    test.__module__ = scenario.__module__
+    return test
+
+
+def absent(missing: Missing) -> None:
+    """Skip the test that wants a peer which is not here; in CI, fail it."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"a peer is missing: {missing}", pytrace=False)
+    pytest.skip(str(missing))
