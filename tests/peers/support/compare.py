@@ -29,7 +29,7 @@ class Stage:
         with ThreadPoolExecutor(len(self.brokers)) as pool:
             played = list(pool.map(lambda broker: self._transcript(scenario, broker), self.brokers))
         if len(played) == 1:
-            print(json.dumps(played[0], indent=1, ensure_ascii=False))
+            print("\n" + "\n".join(lines(played[0])))
             return
         if played[0] != played[1]:
             pytest.fail(difference(played[0], played[1], *(broker.name for broker in self.brokers)), pytrace=False)
@@ -37,17 +37,38 @@ class Stage:
     def _transcript(self, scenario: Scenario, broker: Broker) -> Transcript:
         try:
             # Through JSON, so that tuples are lists and a key that is no string is seen now and not in a diff.
-            return json.loads(json.dumps(scenario(broker.bootstrap, self.tools)))
+            return json.loads(json.dumps(scenario(broker.bootstrap, self.tools), default=_hex))
         except Missing:
             raise
         except Exception as error:
             raise AssertionError(f"against {broker.name}: {type(error).__name__}: {error}") from error
 
 
+def _hex(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.hex()
+    raise TypeError(f"a transcript cannot hold {type(value).__name__}")
+
+
+def lines(transcript: Transcript, indent: str = "") -> list[str]:
+    """The transcript as lines: short values on one, long ones unfolded."""
+    text = json.dumps(transcript, ensure_ascii=False)
+    if len(text) <= 100 or not isinstance(transcript, (list, dict)):
+        return [indent + text]
+    inner, found = indent + "  ", []
+    if isinstance(transcript, list):
+        for value in transcript:
+            found += lines(value, inner)
+        return [indent + "[", *found, indent + "]"]
+    for key, value in transcript.items():
+        first, *rest = lines(value, inner)
+        found += [f"{inner}{json.dumps(key, ensure_ascii=False)}: {first.lstrip()}", *rest]
+    return [indent + "{", *found, indent + "}"]
+
+
 def difference(left: Transcript, right: Transcript, left_name: str, right_name: str) -> str:
     """The two transcripts as a diff."""
-    texts = [json.dumps(side, indent=1, ensure_ascii=False).splitlines() for side in (left, right)]
-    diff = difflib.unified_diff(*texts, fromfile=left_name, tofile=right_name, lineterm="", n=6)
+    diff = difflib.unified_diff(lines(left), lines(right), fromfile=left_name, tofile=right_name, lineterm="", n=4)
     return "the brokers do not agree:\n" + "\n".join(diff)
 
 
