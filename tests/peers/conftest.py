@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from support.brokers import Broker, Missing, start_kafka, start_strandline
 from support.compare import Stage, absent
 from support.tools import Tools

@@ -10,9 +10,10 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
+
 from support.compare import Transcript, side_by_side
 from support.tools import Tools
-from support.topics import create, fill
+from support.topics import at, create, fill
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 FIRST = 1_600_000_000_000
@@ -36,7 +37,7 @@ def told(message: Message) -> list[object]:
 
 def read(bootstrap: str, topic: str, count: int, **settings: object) -> list[Message]:
     """The first `count` messages of partition 0."""
-    base = {"bootstrap.servers": bootstrap, "group.id": "nobody", "enable.auto.commit": False}
+    base = {**at(bootstrap), "group.id": "nobody", "enable.auto.commit": False}
     consumer = Consumer({**base, "auto.offset.reset": "earliest", **settings})
     consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
     messages: list[Message] = []
@@ -60,7 +61,7 @@ def test_every_codec_there_and_back(bootstrap: str, _tools: Tools) -> Transcript
             topic = create(bootstrap, f"cf-{codec}-{idempotent}")
             producer = Producer(
                 {
-                    "bootstrap.servers": bootstrap,
+                    **at(bootstrap),
                     "compression.type": codec,
                     "enable.idempotence": idempotent,
                     "linger.ms": 20,
@@ -85,7 +86,7 @@ def test_a_topic_that_wants_a_codec_of_its_own(bootstrap: str, _tools: Tools) ->
     found = {}
     for codec in ("uncompressed", "gzip", "snappy", "lz4", "zstd"):
         topic = create(bootstrap, f"cf-own-{codec}", compression_type=codec)
-        producer = Producer({"bootstrap.servers": bootstrap, "compression.type": "lz4", "linger.ms": 20})
+        producer = Producer({**at(bootstrap), "compression.type": "lz4", "linger.ms": 20})
         for n in range(20):
             producer.produce(topic, key=f"{n}", value="x" * 100, headers=[("h", str(n).encode())], timestamp=FIRST + n)
         producer.flush(20)
@@ -97,7 +98,7 @@ def test_a_topic_that_wants_a_codec_of_its_own(bootstrap: str, _tools: Tools) ->
 @side_by_side
 def test_keys_values_and_headers_of_every_kind(bootstrap: str, _tools: Tools) -> Transcript:
     topic = create(bootstrap, "cf-kinds")
-    producer = Producer({"bootstrap.servers": bootstrap})
+    producer = Producer(at(bootstrap))
     producer.produce(topic)
     producer.produce(topic, key=b"", value=b"")
     producer.produce(topic, key=b"only a key")
@@ -116,7 +117,9 @@ def test_timestamps_of_both_types(bootstrap: str, _tools: Tools) -> Transcript:
         fill(bootstrap, topic, 5)
         messages = read(bootstrap, topic, 5)
         recent = [abs(m.timestamp()[1] - time.time() * 1000) < 60_000 for m in messages]
-        found[kind] = [[m.timestamp()[0], "now" if r else m.timestamp()[1]] for m, r in zip(messages, recent, strict=True)]
+        found[kind] = [
+            [m.timestamp()[0], "now" if r else m.timestamp()[1]] for m, r in zip(messages, recent, strict=True)
+        ]
     return found
 
 
@@ -124,7 +127,7 @@ def test_timestamps_of_both_types(bootstrap: str, _tools: Tools) -> Transcript:
 def test_offsets_for_times_and_watermarks(bootstrap: str, _tools: Tools) -> Transcript:
     topic = create(bootstrap, "cf-times", 2)
     fill(bootstrap, topic, 100)
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "nobody"})
+    consumer = Consumer({**at(bootstrap), "group.id": "nobody"})
     found: dict[str, object] = {"marks": [consumer.get_watermark_offsets(TopicPartition(topic, n)) for n in (0, 1)]}
     for name, timestamp in {"start": 0, "first": FIRST, "between": FIRST + 50_500, "late": FIRST + 10**9}.items():
         asked = [TopicPartition(topic, n, timestamp) for n in (0, 1)]
@@ -140,7 +143,7 @@ def test_offsets_for_times_and_watermarks(bootstrap: str, _tools: Tools) -> Tran
 @side_by_side
 def test_what_metadata_tells(bootstrap: str, _tools: Tools) -> Transcript:
     topic = create(bootstrap, "cf-metadata", 3)
-    producer = Producer({"bootstrap.servers": bootstrap, "allow.auto.create.topics": False})
+    producer = Producer({**at(bootstrap), "allow.auto.create.topics": False})
     metadata = producer.list_topics(timeout=10)
     one = producer.list_topics(topic, timeout=10).topics[topic]
     unknown = producer.list_topics("cf-no-such-topic", timeout=10).topics["cf-no-such-topic"]
@@ -157,8 +160,10 @@ def test_what_metadata_tells(bootstrap: str, _tools: Tools) -> Transcript:
 @side_by_side
 def test_topics_make_themselves_when_produced_to(bootstrap: str, _tools: Tools) -> Transcript:
     delivered: list[object] = []
-    producer = Producer({"bootstrap.servers": bootstrap})
-    producer.produce("cf-by-itself", "v", on_delivery=lambda e, m: delivered.append([str(e), m.partition(), m.offset()]))
+    producer = Producer(at(bootstrap))
+    producer.produce(
+        "cf-by-itself", "v", on_delivery=lambda e, m: delivered.append([str(e), m.partition(), m.offset()])
+    )
     producer.flush(20)
     partitions = len(producer.list_topics("cf-by-itself", timeout=10).topics["cf-by-itself"].partitions)
     return [delivered, partitions, [told(m) for m in read(bootstrap, "cf-by-itself", 1)]]
@@ -169,7 +174,7 @@ def test_what_a_producer_is_refused(bootstrap: str, _tools: Tools) -> Transcript
     delivered: dict[str, object] = {}
 
     def produce(name: str, topic: str, settings: dict[str, object] | None = None, **record: object) -> None:
-        producer = Producer({"bootstrap.servers": bootstrap, "message.timeout.ms": 8000, **(settings or {})})
+        producer = Producer({**at(bootstrap), "message.timeout.ms": 8000, **(settings or {})})
 
         def on_delivery(error: object, message: Message) -> None:
             delivered[name] = [error.name() if error else None, message.offset()]  # type: ignore[attr-defined]
@@ -201,12 +206,12 @@ def test_a_consumer_starts_where_it_is_told(bootstrap: str, _tools: Tools) -> Tr
     found: dict[str, object] = {}
     cases = {"middle": (7, "error"), "past, earliest": (500, "earliest"), "past, error": (500, "error")}
     for name, (offset, reset) in cases.items():
-        consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "nobody", "auto.offset.reset": reset})
+        consumer = Consumer({**at(bootstrap), "group.id": "nobody", "auto.offset.reset": reset})
         consumer.assign([TopicPartition(topic, 0, offset)])
         message = consumer.poll(10)
         found[name] = None if message is None else told(message)
         consumer.close()
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "nobody", "enable.partition.eof": True})
+    consumer = Consumer({**at(bootstrap), "group.id": "nobody", "enable.partition.eof": True})
     consumer.assign([TopicPartition(topic, 0, 18)])
     found["to the end"] = [told(message) for message in consumer.consume(3, 10)]
     consumer.seek(TopicPartition(topic, 0, 3))
@@ -219,7 +224,7 @@ def test_a_consumer_starts_where_it_is_told(bootstrap: str, _tools: Tools) -> Tr
 @side_by_side
 def test_small_fetches_bring_all(bootstrap: str, _tools: Tools) -> Transcript:
     topic = create(bootstrap, "cf-fetch", segment_bytes="1048576")
-    producer = Producer({"bootstrap.servers": bootstrap, "batch.size": 4000, "linger.ms": 1})
+    producer = Producer({**at(bootstrap), "batch.size": 4000, "linger.ms": 1})
     for n in range(3000):
         producer.produce(topic, key=f"{n}", value="x" * 1000)
         producer.poll(0)

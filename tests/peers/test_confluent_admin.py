@@ -13,9 +13,10 @@ from confluent_kafka.admin import (
     NewTopic,
     OffsetSpec,
 )
+
 from support.compare import Transcript, side_by_side
 from support.tools import Tools
-from support.topics import create, fill
+from support.topics import at, create, fill
 
 
 def outcome(call: Callable[[], dict[Any, Any]]) -> object:
@@ -36,7 +37,7 @@ def outcome(call: Callable[[], dict[Any, Any]]) -> object:
 
 @side_by_side
 def test_topics_are_made_told_grown_and_deleted(bootstrap: str, _tools: Tools) -> Transcript:
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient(at(bootstrap))
     found: dict[str, object] = {}
     found["create"] = outcome(lambda: admin.create_topics([NewTopic("ca-a", 3, 1), NewTopic("ca-b", 1, 1)]))
     found["again"] = outcome(lambda: admin.create_topics([NewTopic("ca-a", 3, 1)]))
@@ -46,7 +47,9 @@ def test_topics_are_made_told_grown_and_deleted(bootstrap: str, _tools: Tools) -
     found["shrink"] = outcome(lambda: admin.create_partitions([NewPartitions("ca-a", 2)]))
     found["stay"] = outcome(lambda: admin.create_partitions([NewPartitions("ca-a", 5)]))
     found["grow what is not"] = outcome(lambda: admin.create_partitions([NewPartitions("ca-none", 5)]))
-    found["only tried to grow"] = outcome(lambda: admin.create_partitions([NewPartitions("ca-a", 9)], validate_only=True))
+    found["only tried to grow"] = outcome(
+        lambda: admin.create_partitions([NewPartitions("ca-a", 9)], validate_only=True)
+    )
     topics = admin.list_topics(timeout=10).topics
     found["listed"] = sorted([name, len(t.partitions)] for name, t in topics.items() if name.startswith("ca-"))
     found["delete"] = outcome(lambda: admin.delete_topics(["ca-a", "ca-b", "ca-none"]))
@@ -58,7 +61,7 @@ def test_topics_are_made_told_grown_and_deleted(bootstrap: str, _tools: Tools) -
 
 @side_by_side
 def test_topics_that_are_refused(bootstrap: str, _tools: Tools) -> Transcript:
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient(at(bootstrap))
 
     def make(name: str, *args: object, **kwargs: object) -> object:
         return outcome(lambda: admin.create_topics([NewTopic(name, *args, **kwargs)]))
@@ -112,7 +115,7 @@ KEYS = (
 
 @side_by_side
 def test_configs_of_a_topic_are_told_and_changed(bootstrap: str, _tools: Tools) -> Transcript:
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient(at(bootstrap))
     topic = create(bootstrap, "ca-configs", retention_ms="86400000", cleanup_policy="delete")
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
 
@@ -148,7 +151,7 @@ def test_configs_of_a_topic_are_told_and_changed(bootstrap: str, _tools: Tools) 
 
 @side_by_side
 def test_configs_of_the_broker_are_told(bootstrap: str, _tools: Tools) -> Transcript:
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient(at(bootstrap))
     node = str(next(iter(admin.list_topics(timeout=10).brokers)))
     entries = described(admin, ConfigResource(ConfigResource.Type.BROKER, node))
     asked = (
@@ -174,7 +177,7 @@ def test_configs_of_the_broker_are_told(bootstrap: str, _tools: Tools) -> Transc
 
 @side_by_side
 def test_offsets_are_listed_and_records_deleted(bootstrap: str, _tools: Tools) -> Transcript:
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient(at(bootstrap))
     topic = create(bootstrap, "ca-records", 2)
     fill(bootstrap, topic, 50)
     fill(bootstrap, topic, 5, partition=1)
@@ -207,7 +210,7 @@ def test_offsets_are_listed_and_records_deleted(bootstrap: str, _tools: Tools) -
 
 @side_by_side
 def test_topics_and_cluster_are_described(bootstrap: str, _tools: Tools) -> Transcript:
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient(at(bootstrap))
     create(bootstrap, "ca-described", 2)
     found: dict[str, object] = {}
     for name, future in admin.describe_topics(TopicCollection(["ca-described", "ca-none"])).items():

@@ -6,15 +6,16 @@ from typing import Any
 
 from confluent_kafka import Consumer, ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
+
 from support.compare import Transcript, side_by_side
 from support.tools import Tools
-from support.topics import create, fill
+from support.topics import at, create, fill
 
 
 def member(bootstrap: str, group: str, **settings: object) -> Consumer:
     """A member of a group that commits only when told."""
     base = {
-        "bootstrap.servers": bootstrap,
+        **at(bootstrap),
         "group.id": group,
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
@@ -145,7 +146,7 @@ def result(call: Callable[[], Any]) -> Any:
 
 @side_by_side
 def test_groups_are_listed_described_and_deleted(bootstrap: str, _tools: Tools) -> Transcript:
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient(at(bootstrap))
     topic = create(bootstrap, "cg-admin", 2)
     fill(bootstrap, topic, 10)
     group = "cg-admin"

@@ -7,6 +7,7 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError
+
 from support.compare import Transcript, side_by_side
 from support.tools import Tools
 from support.topics import create, fill
@@ -47,7 +48,9 @@ def test_every_codec_there_and_back(bootstrap: str, _tools: Tools) -> Transcript
             consumer = KafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", check_crcs=True)
             messages = [next(consumer) for _ in range(50)]
             consumer.close()
-            whole = all(m.value == b"value %d " % n * 20 and m.headers[0][1] == b"%d" % n for n, m in enumerate(messages))
+            whole = all(
+                m.value == b"value %d " % n * 20 and m.headers[0][1] == b"%d" % n for n, m in enumerate(messages)
+            )
             found[topic] = [offsets == list(range(50)), [m.offset for m in messages] == offsets, whole]
     return found
 
@@ -134,16 +137,18 @@ def test_the_admin_client(bootstrap: str, _tools: Tools) -> Transcript:
 def test_what_a_producer_is_refused(bootstrap: str, _tools: Tools) -> Transcript:
     small = create(bootstrap, "kp-small", max_message_bytes="1000")
     compacted = create(bootstrap, "kp-compacted", cleanup_policy="compact")
-    producer = KafkaProducer(bootstrap_servers=bootstrap, max_block_ms=5000)
 
     def send(topic: str, **record: Any) -> Any:
-        return outcome(lambda: producer.send(topic, **record).get(10).offset)
+        # One for each: after a batch that was refused, this client's producer refuses what follows.
+        producer = KafkaProducer(bootstrap_servers=bootstrap, max_block_ms=5000)
+        try:
+            return outcome(lambda: producer.send(topic, **record).get(10).offset)
+        finally:
+            producer.close(timeout=5)
 
-    found = {
+    return {
         "too large": send(small, value=b"x" * 2000),
         "no key": send(compacted, value=b"x"),
         "from tomorrow": send(small, value=b"x", timestamp_ms=int(time.time() * 1000) + 86_400_000),
         "good": send(small, value=b"x"),
     }
-    producer.close()
-    return found

@@ -356,7 +356,9 @@ def test_list_offsets_at_its_edges(bootstrap: str, _tools: Tools) -> Transcript:
 def test_create_topics_that_must_not_be(bootstrap: str, _tools: Tools) -> Transcript:
     wake_groups(bootstrap)
 
-    def make(name: str, partitions: int = 1, replicas: int = 1, assignments: bytes = array([]), **config: str) -> object:
+    def make(
+        name: str, partitions: int = 1, replicas: int = 1, assignments: bytes = array([]), **config: str
+    ) -> object:
         settings = array(string(key.replace("_", ".")) + string(value) for key, value in config.items())
         topic = string(name) + i32(partitions) + i16(replicas) + assignments + settings
         reply = ask(bootstrap, request(wire.CREATE_TOPICS, 4, array([topic]) + i32(5000) + i8(1)))

@@ -35,7 +35,9 @@ class Missing(Exception):
     """A peer is not on this machine; the text says what would bring it."""
 
 
-def java_command(main: str, *, heap: str = "512M", log: Path | None = None, extra_path: Path | None = None) -> list[str]:
+def java_command(
+    main: str, *, heap: str = "512M", log: Path | None = None, extra_path: Path | None = None
+) -> list[str]:
     """The command line that runs `main` on the class path of the jars."""
     if shutil.which("java") is None:
         raise Missing("no java here: install a JDK of version 17 or later")

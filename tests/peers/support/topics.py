@@ -1,12 +1,20 @@
 """Topics and records that a scenario finds there when it begins."""
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+import time
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+
+
+def at(bootstrap: str) -> dict[str, Any]:
+    """The settings by which librdkafka finds a broker, and keeps its own log to itself."""
+    return {"bootstrap.servers": bootstrap, "log_level": 0}
 
 
 def create(bootstrap: str, name: str, partitions: int = 1, **config: str) -> str:
     """Create a topic; config keys are spelled with underscores. Returns the name."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient(at(bootstrap))
     settings = {key.replace("_", "."): value for key, value in config.items()}
     for future in admin.create_topics([NewTopic(name, partitions, 1, config=settings)]).values():
         future.result(30)
@@ -15,7 +23,7 @@ def create(bootstrap: str, name: str, partitions: int = 1, **config: str) -> str
 
 def fill(bootstrap: str, topic: str, count: int, partition: int = 0, first_timestamp: int = 1_600_000_000_000) -> None:
     """Produce records `k0`/`v0`, `k1`/`v1` ..., a second apart, each batch of its own making."""
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5})
+    producer = Producer({**at(bootstrap), "linger.ms": 5})
     for n in range(count):
         timestamp = first_timestamp + 1000 * n
         producer.produce(topic, key=f"k{n}", value=f"v{n}", partition=partition, timestamp=timestamp)
@@ -24,6 +32,15 @@ def fill(bootstrap: str, topic: str, count: int, partition: int = 0, first_times
 
 def wake_groups(bootstrap: str) -> None:
     """Have the broker make what its groups need: `__consumer_offsets`."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "nobody"})
-    consumer.committed([TopicPartition("nothing", 0)], timeout=20)
+    consumer = Consumer({**at(bootstrap), "group.id": "nobody"})
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            consumer.committed([TopicPartition("nothing", 0)], timeout=20)
+            break
+        except KafkaException:
+            # The partition is there, and its coordinator still loads it.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
     consumer.close()
