@@ -1,4 +1,4 @@
-"""The files on disk: Kafka's dump tool reads ours as it reads its own, and our broker takes over a data dir of Kafka's."""
+"""The files on disk: Kafka's dump tool reads ours as it reads its own, and our broker takes over what Kafka wrote."""
 
 import re
 import shutil

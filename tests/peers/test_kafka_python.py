@@ -83,15 +83,17 @@ def test_a_group_of_three(bootstrap: str, _tools: Tools) -> Transcript:
     fill(bootstrap, topic, 10)
 
     def join() -> KafkaConsumer:
-        return KafkaConsumer(
-            topic,
+        consumer = KafkaConsumer(
             bootstrap_servers=bootstrap,
             group_id="kp-group",
             auto_offset_reset="earliest",
             enable_auto_commit=False,
             heartbeat_interval_ms=300,
-            metadata_max_age_ms=1000,
         )
+        # It must know the topic before it joins, or it may lead the group and share out nothing.
+        assert consumer.partitions_for_topic(topic) == set(range(6))
+        consumer.subscribe([topic])
+        return consumer
 
     consumers = [join()]
     settle(consumers, [6])

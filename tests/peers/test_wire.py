@@ -1,4 +1,4 @@
-"""Frames that no client would send, and some that old ones do: who answers, who hangs up?"""
+"""Frames that no client would send, and some that old ones do: who answers, and who hangs up."""
 
 import time
 
