@@ -149,7 +149,7 @@ impl ProducerConfig {
             _ => None,
         };
         let compression = match level {
-            Some(level) => Compression::with_level(codec, level as i32).map_err(|error| invalid(&error))?,
+            Some(level) => Compression::with_level(codec, level).map_err(|error| invalid(&error))?,
             None => Compression::new(codec),
         };
         Ok(ProducerConfig {
@@ -165,9 +165,9 @@ impl ProducerConfig {
             max_block: ms(values.get(producer::MAX_BLOCK_MS)),
             max_request_size: values.get(producer::MAX_REQUEST_SIZE) as usize,
             compression,
-            retries: values.get(producer::RETRIES) as i32,
+            retries: values.get(producer::RETRIES),
             delivery_timeout: ms(rules::delivery_timeout_ms(values)),
-            request_timeout: ms(values.get(client::REQUEST_TIMEOUT_MS) as i64),
+            request_timeout: ms(values.get(client::REQUEST_TIMEOUT_MS)),
             max_in_flight: values.get(producer::MAX_IN_FLIGHT_REQUESTS_PER_CONNECTION) as usize,
             ignore_keys: values.get(producer::PARTITIONER_IGNORE_KEYS),
             retry: NetworkConfig::new(values)?.retry,
@@ -260,13 +260,13 @@ impl ConsumerConfig {
             group_instance_id: values.get(consumer::GROUP_INSTANCE_ID),
             assignors: values.get(consumer::PARTITION_ASSIGNMENT_STRATEGY).iter().map(|name| short(name)).collect(),
             offset_reset,
-            auto_commit: values.get(consumer::ENABLE_AUTO_COMMIT).then(|| ms(interval as i64)),
-            session_timeout: ms(values.get(consumer::SESSION_TIMEOUT_MS) as i64),
-            heartbeat_interval: ms(values.get(consumer::HEARTBEAT_INTERVAL_MS) as i64),
-            max_poll_interval: ms(values.get(consumer::MAX_POLL_INTERVAL_MS) as i64),
+            auto_commit: values.get(consumer::ENABLE_AUTO_COMMIT).then(|| ms(interval)),
+            session_timeout: ms(values.get(consumer::SESSION_TIMEOUT_MS)),
+            heartbeat_interval: ms(values.get(consumer::HEARTBEAT_INTERVAL_MS)),
+            max_poll_interval: ms(values.get(consumer::MAX_POLL_INTERVAL_MS)),
             max_poll_records: values.get(consumer::MAX_POLL_RECORDS) as usize,
             fetch_min_bytes: values.get(consumer::FETCH_MIN_BYTES) as i32,
-            fetch_max_wait: ms(values.get(consumer::FETCH_MAX_WAIT_MS) as i64),
+            fetch_max_wait: ms(values.get(consumer::FETCH_MAX_WAIT_MS)),
             fetch_max_bytes: values.get(consumer::FETCH_MAX_BYTES) as i32,
             max_partition_fetch_bytes: values.get(consumer::MAX_PARTITION_FETCH_BYTES) as i32,
             read_committed: values.get(consumer::ISOLATION_LEVEL) == "read_committed",
@@ -274,7 +274,7 @@ impl ConsumerConfig {
             rack: values.get(consumer::CLIENT_RACK),
             allow_auto_create: values.get(consumer::ALLOW_AUTO_CREATE_TOPICS),
             exclude_internal: values.get(consumer::EXCLUDE_INTERNAL_TOPICS),
-            api_timeout: ms(values.get(consumer::DEFAULT_API_TIMEOUT_MS) as i64),
+            api_timeout: ms(values.get(consumer::DEFAULT_API_TIMEOUT_MS)),
             retry: NetworkConfig::new(values)?.retry,
         })
     }

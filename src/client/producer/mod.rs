@@ -232,4 +232,3 @@ impl Drop for Producer {
         self.network.close();
     }
 }
-

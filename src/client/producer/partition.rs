@@ -250,11 +250,11 @@ impl Partition {
         ready: Ready,
         options: BatchOptions,
         limit: usize,
-    ) -> Result<Vec<Arc<BatchDelivery>>, (Ready, BatchError)> {
+    ) -> Result<Vec<Arc<BatchDelivery>>, Box<(Ready, BatchError)>> {
         let half = ready.count / 2;
         let halves = match rebuild(&ready, half, options, limit) {
             Ok(halves) => halves,
-            Err(error) => return Err((ready, error)),
+            Err(error) => return Err(Box::new((ready, error))),
         };
         let parts = ready.delivery.split(&[0, half as u32]);
         let mut reserved = ready.reserved;

@@ -465,7 +465,8 @@ impl Sender {
                     self.accumulator.release(&whole, 0);
                     self.activate(slot);
                 }
-                Err((ready, cause)) => {
+                Err(failed) => {
+                    let (ready, cause) = *failed;
                     let error = ClientError::invalid(format!("{name}: {cause}"));
                     self.give_up(slot, ready, error, Arc::new([]));
                 }
