@@ -1,0 +1,184 @@
+//! The binary as a user meets it: what it prints, where, and how it ends.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use strandline::record::{
+    Batch, BatchBuilder, BatchOptions, Codec, Compression, EndTxnMarker, Header, ProducerState, TimestampType,
+};
+use tempfile::TempDir;
+
+/// Runs the binary in `dir`: exit code, stdout, stderr.
+fn strandline(dir: &Path, args: &[&str]) -> (i32, String, String) {
+    let done = Command::new(env!("CARGO_BIN_EXE_strandline")).args(args).current_dir(dir).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (done.status.code().unwrap(), text(done.stdout), text(done.stderr))
+}
+
+/// The same, for what must succeed without a word on stderr.
+fn answer(dir: &Path, args: &[&str]) -> String {
+    let (code, stdout, stderr) = strandline(dir, args);
+    assert_eq!((code, stderr.as_str()), (0, ""), "{args:?}: {stdout}");
+    stdout
+}
+
+/// A segment of four batches: plain, compressed and idempotent, append time, and a transaction's end.
+fn segment() -> Vec<u8> {
+    let header = |key: &'static [u8], value| Header { key, value };
+    let mut plain = BatchBuilder::new(BatchOptions::default());
+    plain.append(1_000, Some(b"UA"), Some(b"one"), [header(b"a", Some(b"1")), header(b"a", None)].into_iter());
+    plain.append(1_500, None, None, std::iter::empty());
+    let mut packed = BatchBuilder::new(BatchOptions {
+        base_offset: 2,
+        leader_epoch: 3,
+        compression: Compression::new(Codec::Lz4),
+        producer: ProducerState { id: 9, epoch: 1, base_sequence: i32::MAX },
+        transactional: true,
+        ..BatchOptions::default()
+    });
+    for value in ["two", "three"] {
+        packed.append(2_000, Some(b"k"), Some(value.as_bytes()), std::iter::empty());
+    }
+    let mut appended = BatchBuilder::new(BatchOptions { base_offset: 4, ..BatchOptions::default() });
+    appended.append(3_000, None, Some(b"four\xff"), std::iter::empty());
+    let appended = appended.build().unwrap();
+    let appended = Batch::parse(&appended).unwrap().with_timestamps(TimestampType::LogAppendTime, 4_000);
+    let marker = EndTxnMarker { committed: true, coordinator_epoch: 7 }.build(5_000, 9, 1).unwrap();
+    let stamp = Batch::parse(&marker).unwrap().stamped_prefix(7, 3);
+    [&plain.build().unwrap(), &packed.build().unwrap(), &appended, &stamp[..], &marker[16..]].concat()
+}
+
+fn folder() -> (TempDir, Vec<u8>) {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = segment();
+    fs::write(dir.path().join("00000000000000000000.log"), &bytes).unwrap();
+    (dir, bytes)
+}
+
+const LOG: &str = "00000000000000000000.log";
+
+#[test]
+fn batches_are_told_as_kafkas_tool_tells_them() {
+    let (dir, _) = folder();
+    insta::assert_snapshot!(answer(dir.path(), &["dump-log", LOG]), @r"
+    Dumping 00000000000000000000.log
+    Log starting offset: 0
+    baseOffset: 0 lastOffset: 1 count: 2 baseSequence: -1 lastSequence: -1 producerId: -1 producerEpoch: -1 partitionLeaderEpoch: -1 isTransactional: false isControl: false deleteHorizonMs: OptionalLong.empty position: 0 CreateTime: 1500 size: 88 magic: 2 compresscodec: none crc: 25115733 isvalid: true
+    baseOffset: 2 lastOffset: 3 count: 2 baseSequence: 2147483647 lastSequence: 0 producerId: 9 producerEpoch: 1 partitionLeaderEpoch: 3 isTransactional: true isControl: false deleteHorizonMs: OptionalLong.empty position: 88 CreateTime: 2000 size: 100 magic: 2 compresscodec: lz4 crc: 1511628552 isvalid: true
+    baseOffset: 4 lastOffset: 4 count: 1 baseSequence: -1 lastSequence: -1 producerId: -1 producerEpoch: -1 partitionLeaderEpoch: -1 isTransactional: false isControl: false deleteHorizonMs: OptionalLong.empty position: 188 LogAppendTime: 4000 size: 73 magic: 2 compresscodec: none crc: 3311143303 isvalid: true
+    baseOffset: 7 lastOffset: 7 count: 1 baseSequence: -1 lastSequence: -1 producerId: 9 producerEpoch: 1 partitionLeaderEpoch: 3 isTransactional: true isControl: true deleteHorizonMs: OptionalLong.empty position: 261 CreateTime: 5000 size: 78 magic: 2 compresscodec: none crc: 2756240925 isvalid: true
+    ");
+}
+
+#[test]
+fn records_are_told_as_kafkas_tool_tells_them() {
+    let (dir, _) = folder();
+    let (code, stdout, stderr) = strandline(dir.path(), &["dump-log", "--files", LOG, "--print-data-log"]);
+    let records: Vec<_> = stdout.lines().filter(|line| line.starts_with('|')).collect();
+    insta::assert_snapshot!(format!("{code}\n{}\n{stderr}", records.join("\n")), @r"
+    0
+    | offset: 0 CreateTime: 1000 keySize: 2 valueSize: 3 sequence: -1 headerKeys: [a,a] key: UA payload: one
+    | offset: 1 CreateTime: 1500 keySize: -1 valueSize: -1 sequence: -1 headerKeys: []
+    | offset: 2 CreateTime: 2000 keySize: 1 valueSize: 3 sequence: 2147483647 headerKeys: [] key: k payload: two
+    | offset: 3 CreateTime: 2000 keySize: 1 valueSize: 5 sequence: 0 headerKeys: [] key: k payload: three
+    | offset: 4 LogAppendTime: 4000 keySize: -1 valueSize: 5 sequence: -1 headerKeys: [] payload: four�
+    | offset: 7 CreateTime: 5000 keySize: 4 valueSize: 6 sequence: -1 headerKeys: [] endTxnMarker: COMMIT coordinatorEpoch: 7
+    strandline: 00000000000000000000.log: offset 4 is followed by 7, the first of 1 gaps, as compaction leaves them
+    ");
+    let bare = strandline(dir.path(), &["dump-log", LOG, "--print-data-log", "--skip-record-metadata"]).1;
+    assert!(bare.contains("| key: UA payload: one\n"), "{bare}");
+}
+
+#[test]
+fn each_line_of_json_is_an_object() {
+    let (dir, _) = folder();
+    let (_, stdout, _) = strandline(dir.path(), &["dump-log", "--json", "--print-data-log", LOG]);
+    let lines: Vec<serde_json::Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines[0]["kind"].as_str(), lines[0]["file"].as_str()), (Some("file"), Some(LOG)));
+    assert_eq!(lines[1]["startOffset"], 0);
+    assert_eq!((&lines[2]["baseOffset"], &lines[2]["deleteHorizonMs"]), (&0.into(), &serde_json::Value::Null));
+    assert_eq!(lines[3]["headerKeys"], serde_json::json!(["a", "a"]));
+    assert_eq!(lines.iter().filter(|line| line["kind"] == "record").count(), 6);
+}
+
+#[test]
+fn a_sound_segment_is_verified_in_a_line() {
+    let (dir, _) = folder();
+    let (code, stdout, stderr) = strandline(dir.path(), &["dump-log", "--verify", LOG]);
+    assert_eq!((code, stdout.as_str()), (0, &*format!("{LOG}: sound, 4 batches, 6 records, offsets 0 to 7\n")));
+    assert!(stderr.contains("offset 4 is followed by 7, the first of 1 gaps"), "{stderr}");
+}
+
+#[test]
+fn damage_is_told_with_its_place_and_fails() {
+    let (dir, bytes) = folder();
+    let path = dir.path().join(LOG);
+    let verify = || strandline(dir.path(), &["dump-log", "--verify", LOG]);
+    let mut flipped = bytes.clone();
+    flipped[70] ^= 1;
+    fs::write(&path, &flipped).unwrap();
+    let (code, stdout, stderr) = verify();
+    assert_eq!((code, stdout.starts_with(&format!("{LOG}: DAMAGED, 4 batches"))), (1, true), "{stdout}");
+    assert!(stderr.contains("at position 0: the batch at offset 0 carries CRC"), "{stderr}");
+    let shown = strandline(dir.path(), &["dump-log", LOG]).1;
+    assert_eq!((shown.matches("isvalid: false").count(), shown.matches("isvalid: true").count()), (1, 3));
+
+    fs::write(&path, &bytes[..bytes.len() - 5]).unwrap();
+    let (code, _, stderr) = verify();
+    assert!(code == 1 && stderr.contains("invalid bytes at the end") && stderr.contains("incomplete"), "{stderr}");
+
+    fs::write(&path, [&bytes[..], &[0x7f; 100]].concat()).unwrap();
+    let (code, _, stderr) = verify();
+    assert!(code == 1 && stderr.contains("found 100 invalid bytes at the end"), "{stderr}");
+
+    fs::write(&path, [&bytes[..], &bytes[..]].concat()).unwrap();
+    let (code, _, stderr) = verify();
+    assert!(code == 1 && stderr.contains("the batch begins at offset 0, and must begin behind 7"), "{stderr}");
+}
+
+#[test]
+fn a_file_that_is_not_there_or_not_known_is_told() {
+    let (dir, _) = folder();
+    let (code, stdout, stderr) = strandline(dir.path(), &["dump-log", "notes.txt", "00000000000000000009.log", LOG]);
+    assert!(code == 1 && stdout.contains("baseOffset: 7"), "{stdout}");
+    assert!(stderr.contains("notes.txt: not a file that this command knows"), "{stderr}");
+    assert!(stderr.contains("00000000000000000009.log: No such file"), "{stderr}");
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_ends_with_2() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [&[][..], &["fly"], &["dump-log"], &["dump-log", "--no-such", "x"]] {
+        let (code, stdout, stderr) = strandline(dir.path(), args);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}");
+        assert!(stderr.contains("Usage"), "{stderr}");
+    }
+    assert!(answer(dir.path(), &["--version"]).starts_with("strandline 0."));
+    assert!(answer(dir.path(), &["dump-log", "--help"]).contains("Example: strandline dump-log"));
+}
+
+#[test]
+fn the_demo_says_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, stdout, stderr) = strandline(dir.path(), &["demo", "--keep"]);
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(stderr.contains("python -m strandline demo --keep"), "{stderr}");
+}
+
+#[test]
+fn a_reader_who_goes_is_no_error() {
+    let (dir, bytes) = folder();
+    fs::write(dir.path().join(LOG), bytes.repeat(2_000)).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_strandline"))
+        .args(["dump-log", LOG])
+        .current_dir(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdout.take().unwrap().read_exact(&mut [0; 100]).unwrap();
+    let done = child.wait_with_output().unwrap();
+    assert_eq!((done.status.code(), String::from_utf8(done.stderr).unwrap().as_str()), (Some(0), ""));
+}
