@@ -1,9 +1,17 @@
 //! A world around a shard: its log, the clock, and the stories of groups in it.
 
+mod administration;
+mod joining;
+mod offsets;
+mod property;
+mod replay;
+mod static_members;
+
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::common::ids::Uuid;
+use crate::coordinator::groups;
 use crate::coordinator::groups::classic::leave::LeavingMember;
 use crate::coordinator::groups::classic::member::Protocol;
 use crate::coordinator::groups::offsets::{CommitPartition, CommitTopic, CommittedOffset};

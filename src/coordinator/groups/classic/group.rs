@@ -188,9 +188,9 @@ impl ClassicGroup {
         &self.members
     }
 
-    #[cfg(test)]
-    pub(in crate::coordinator) fn snapshot_leader(&self) -> String {
-        self.leader_id.clone().unwrap_or_default()
+    /// The id of the member that assigns; empty when there is none.
+    pub fn leader(&self) -> &str {
+        self.leader_id.as_deref().unwrap_or_default()
     }
 
     /// When the state was reached; `None` when an old record did not say.

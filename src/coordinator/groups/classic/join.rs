@@ -145,7 +145,7 @@ pub(in crate::coordinator) fn join(
 
 fn join_new(group: &mut ClassicGroup, cx: &mut Context<'_>, token: ReplyToken, request: JoinRequest) {
     let name = request.group_instance_id.as_deref().unwrap_or(&request.client_id);
-    let member_id = format!("{name}-{}", canonical(request.fresh_id));
+    let member_id = member_id(name, request.fresh_id);
     let predecessor =
         request.group_instance_id.as_ref().and_then(|instance| group.static_members.get(instance)).cloned();
     if let Some(predecessor) = predecessor {
@@ -372,8 +372,8 @@ pub(super) fn begin_initial_wait(group: &mut ClassicGroup, cx: &mut Context<'_>)
     cx.timers.set(super::join_key(group), cx.now.saturating_add(delay_ms));
 }
 
-/// An id as Java writes it: 8-4-4-4-12 hexadecimal digits.
-fn canonical(id: Uuid) -> String {
+/// A member's id: its name or its client's, and a random id as Java writes it (8-4-4-4-12 hexadecimal digits).
+pub(in crate::coordinator) fn member_id(name: &str, id: Uuid) -> String {
     let hex = format!("{:032x}", u128::from_be_bytes(id.0));
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    format!("{name}-{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
