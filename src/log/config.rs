@@ -4,7 +4,7 @@
 //! are Kafka's topic keys'.
 
 use crate::common::ids::Timestamp;
-use crate::record::Compression;
+use crate::record::{Compression, TimestampType};
 
 /// How one partition's log behaves. All sizes are bytes, all times milliseconds.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,7 +44,7 @@ pub struct LogConfig {
     /// `message.timestamp.after.max.ms`: how far in the future.
     pub timestamp_after_max_ms: i64,
     /// `compression.type`, with its level: `None` is `producer`, batches stay as they came.
-    pub compression: Option<(Compression, Option<i32>)>,
+    pub compression: Option<Compression>,
     /// `flush.messages`: synced once so many records were appended since the last time.
     pub flush_messages: i64,
     /// `flush.ms`: synced when the last sync is longer ago than this.
@@ -53,15 +53,6 @@ pub struct LogConfig {
     pub file_delete_delay_ms: i64,
     /// `producer.id.expiration.ms` (a broker key): how long a silent producer is remembered.
     pub producer_id_expiration_ms: i64,
-}
-
-/// Who gives a record its timestamp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimestampType {
-    /// The producer; checked against the allowed range.
-    CreateTime,
-    /// The broker, when it appends.
-    LogAppendTime,
 }
 
 impl Default for LogConfig {

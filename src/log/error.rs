@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::producer_state::SequenceError;
-use crate::common::ids::{LeaderEpoch, Offset, ProducerId, Timestamp};
+use crate::common::ids::{Offset, ProducerId, Timestamp};
 
 /// A file's content does not add up; the text says what.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -199,12 +199,7 @@ impl RecoveryReport {
     }
 }
 
-/// The epoch and time sanity that a message text needs in more than one place.
+/// What is wrong with a timestamp.
 pub(crate) fn timestamp_text(timestamp: Timestamp, from: Timestamp, to: Timestamp) -> String {
     format!("timestamp {timestamp} is out of range: it must be within [{from}, {to}]")
-}
-
-/// What is wrong with a leader epoch that goes back.
-pub(crate) fn epoch_text(epoch: LeaderEpoch, latest: LeaderEpoch) -> String {
-    format!("leader epoch {epoch} is behind {latest}, which this log has seen")
 }

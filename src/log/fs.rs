@@ -89,6 +89,7 @@ pub trait FileLock: fmt::Debug + Send + Sync {
 }
 
 /// An open file. Positions are given with each call: a file has none of its own.
+#[allow(clippy::len_without_is_empty)]
 pub trait File: fmt::Debug + Send + Sync {
     /// Writes all of `parts`, one after the other, from `position` on. An error may leave any prefix of them written.
     fn write_at(&self, position: u64, parts: &mut [IoSlice<'_>]) -> io::Result<()>;
@@ -105,6 +106,7 @@ pub trait File: fmt::Debug + Send + Sync {
 }
 
 /// A mapped file. It outlives its file's handle and its name.
+#[allow(clippy::len_without_is_empty)]
 pub trait Map: fmt::Debug + Send + Sync {
     /// How many bytes are mapped, whether or not the file has them yet.
     fn len(&self) -> u64;

@@ -149,7 +149,9 @@ impl LeaderEpochs {
         let path = path(dir);
         match read_file(fs, &path, checkpoint::MAX_LEN).map_err(StorageError::io("reading", &path))? {
             None => Ok(None),
-            Some(text) => LeaderEpochs::decode(&text).map(Some).map_err(|damage| StorageError::Damaged { path, damage }),
+            Some(text) => {
+                LeaderEpochs::decode(&text).map(Some).map_err(|damage| StorageError::Damaged { path, damage })
+            }
         }
     }
 

@@ -66,7 +66,9 @@ impl MetaProperties {
         let path = root.join(FILE);
         match read_file(fs, &path, 64 << 10).map_err(StorageError::io("reading", &path))? {
             None => Ok(None),
-            Some(text) => MetaProperties::decode(&text).map(Some).map_err(|damage| StorageError::Damaged { path, damage }),
+            Some(text) => {
+                MetaProperties::decode(&text).map(Some).map_err(|damage| StorageError::Damaged { path, damage })
+            }
         }
     }
 

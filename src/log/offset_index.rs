@@ -49,13 +49,8 @@ impl<'a> OffsetIndex<'a> {
         OffsetIndex { base, entries: bytes.as_chunks().0 }
     }
 
-    /// How many entries there are.
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// The entry at `index`.
-    pub(crate) fn get(&self, index: usize) -> Option<Entry> {
+    fn get(&self, index: usize) -> Option<Entry> {
         self.entries.get(index).map(|bytes| self.decode(bytes))
     }
 
@@ -77,11 +72,6 @@ impl<'a> OffsetIndex<'a> {
         self.get(after.wrapping_sub(1)).map_or(0, |entry| entry.position)
     }
 
-    /// How many entries are before `offset`.
-    pub(crate) fn count_before(&self, offset: Offset) -> usize {
-        self.entries.partition_point(|entry| self.decode(entry).offset < offset)
-    }
-
     /// Whether it is ascending and points into a segment of `segment_len` bytes.
     pub(crate) fn is_sound(&self, segment_len: u64) -> bool {
         let ascending = self.entries.windows(2).all(|pair| {
@@ -97,7 +87,10 @@ mod tests {
     use super::*;
 
     fn index(entries: &[(Offset, u32)]) -> Vec<u8> {
-        entries.iter().flat_map(|(offset, position)| encode(100, Entry { offset: *offset, position: *position })).collect()
+        entries
+            .iter()
+            .flat_map(|(offset, position)| encode(100, Entry { offset: *offset, position: *position }))
+            .collect()
     }
 
     #[test]
@@ -106,13 +99,14 @@ mod tests {
         let index = OffsetIndex::new(100, &bytes);
         assert_eq!([100, 104, 109, 110, 500].map(|offset| index.floor(offset)), [0, 0, 0, 5000, 9000]);
         assert_eq!([0, 4999, 5000, 20_000].map(|position| index.floor_position(position)), [0, 0, 5000, 9000]);
-        assert_eq!((index.len(), index.count_before(110), index.count_before(111)), (3, 1, 2));
     }
 
     #[test]
     fn an_index_that_falls_or_points_outside_is_not_sound() {
         let sound = |entries: &[(Offset, u32)]| OffsetIndex::new(100, &index(entries)).is_sound(6000);
         assert!(sound(&[]) && sound(&[(104, 10), (105, 5999)]));
-        assert!(!sound(&[(104, 10), (105, 6000)]) && !sound(&[(104, 10), (104, 20)]) && !sound(&[(104, 10), (105, 10)]));
+        assert!(
+            !sound(&[(104, 10), (105, 6000)]) && !sound(&[(104, 10), (104, 20)]) && !sound(&[(104, 10), (105, 10)])
+        );
     }
 }

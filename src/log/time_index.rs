@@ -58,11 +58,6 @@ impl<'a> TimeIndex<'a> {
         self.entries.get(after.wrapping_sub(1)).map_or(self.base, |entry| self.decode(entry).offset)
     }
 
-    /// How many entries are of offsets before `offset`.
-    pub(crate) fn count_before(&self, offset: Offset) -> usize {
-        self.entries.partition_point(|entry| self.decode(entry).offset < offset)
-    }
-
     /// Whether it is ascending and speaks of offsets before `next_offset`.
     pub(crate) fn is_sound(&self, next_offset: Offset) -> bool {
         let ascending = self.entries.windows(2).all(|pair| {

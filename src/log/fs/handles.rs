@@ -61,7 +61,7 @@ impl Pool {
     fn opened(&self, handle: &Arc<Handle>) {
         let mut known = self.known.lock();
         known.push(Arc::downgrade(handle));
-        if self.open.fetch_add(1, Ordering::Relaxed) + 1 <= self.limit {
+        if self.open.fetch_add(1, Ordering::Relaxed) < self.limit {
             // Handles that are gone pile up only as fast as files are opened.
             if known.len() > 2 * self.limit {
                 known.retain(|handle| handle.strong_count() > 0);

@@ -1,0 +1,422 @@
+//! Opening a log: what a broker that ended left behind is put in order.
+//!
+//! After a clean shutdown files are trusted, and little is read: names, the last index entry and what is behind it. After
+//! any other end the segments that reach behind the recovery point are scanned, each batch's length and CRC checked; at
+//! the first bad one the log is cut and all behind it dropped. The indexes of what was scanned are made anew, the
+//! producers are taken from the last snapshot and the batches behind it, the epochs from their file and the batches.
+//!
+//! Left-overs, as Kafka names them: `.deleted` (a removed segment), `.cleaned` and `.tmp` (a file that was being written)
+//! go; `.swap` (a compacted segment, complete) takes the place of the segments that it was made of.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::append::producer_batch;
+use super::error::{RecoveryReport, StorageError};
+use super::fs::handles::Handles;
+use super::fs::{FileSystem, OpenMode, read_file, remove_if_there};
+use super::leader_epoch::LeaderEpochs;
+use super::log::{Active, Log, LogOptions, Shared, View, shape};
+use super::producer_snapshot;
+use super::producer_state::ProducerStates;
+use super::segment::{self, INDEX, LOG, SUFFIXES, Segment, TIME_INDEX, TXN_INDEX};
+use super::transaction_index::{self, AbortedTxn};
+use crate::common::ids::Offset;
+use crate::record::{Batch, EndTxnMarker, batches};
+
+impl Log {
+    /// Opens the log in a folder, or makes an empty one. The report says what was scanned, and what was given up.
+    ///
+    /// # Errors
+    /// The file system's; damage is mended.
+    pub fn open(options: LogOptions) -> Result<(Log, RecoveryReport), StorageError> {
+        Opening { report: RecoveryReport::default(), options }.open()
+    }
+}
+
+struct Opening {
+    options: LogOptions,
+    report: RecoveryReport,
+}
+
+impl Opening {
+    fn fs(&self) -> &dyn FileSystem {
+        self.options.handles.fs().as_ref()
+    }
+
+    fn open(mut self) -> Result<(Log, RecoveryReport), StorageError> {
+        let dir = self.options.dir.clone();
+        let files = self.tidy(&dir)?;
+        let mut epochs = self.load_epochs(&dir)?;
+        let mut segments = self.load_segments(&files, &mut epochs)?;
+        let first = segments.first().map_or(0, |segment| segment.base_offset());
+        let mut log_start = self.options.log_start_offset.max(first);
+        let mut log_end = match segments.last() {
+            Some(last) => last.next_offset().map_err(StorageError::io("reading", &last.path()))?,
+            None => log_start,
+        };
+        if log_end < log_start {
+            self.note(format!("all segments end at {log_end}, before the log start offset {log_start}: removed"));
+            self.drop_segments(&mut segments, 0)?;
+            log_end = log_start;
+        }
+        if segments.is_empty() {
+            let shape = shape(&self.options.config);
+            segments.push(Arc::new(Segment::create(&self.options.handles, &dir, log_start, shape)));
+        }
+        log_start = log_start.min(log_end);
+        epochs.truncate_from_end(log_end);
+        epochs.truncate_from_start(log_start);
+        let clean = self.options.clean;
+        let (mut producers, aborted) =
+            load_producers(&self.options.handles, &dir, &segments, log_end, clean, &mut self.report.notes)?;
+        producers.expire(self.options.now, self.options.config.producer_id_expiration_ms);
+        let log = self.assemble(segments, producers, aborted, epochs, log_start, log_end)?;
+        Ok((log, self.report))
+    }
+
+    fn assemble(
+        &self,
+        segments: Vec<Arc<Segment>>,
+        producers: ProducerStates,
+        aborted: Vec<AbortedTxn>,
+        epochs: LeaderEpochs,
+        log_start: Offset,
+        log_end: Offset,
+    ) -> Result<Log, StorageError> {
+        let LogOptions { partition, dir, config, handles, recovery_point, cleaned_to, clean, now, .. } =
+            self.options.clone();
+        let mut created = now;
+        if let Some(active) = segments.last()
+            && active.size() > 0
+        {
+            active.reopen().map_err(StorageError::io("reading", &active.path()))?;
+            created = active.modified().ok().flatten().unwrap_or(now);
+        }
+        let view = View {
+            segments: segments.as_slice().into(),
+            active_size: segments.last().map_or(0, |segment| segment.size()),
+            log_start,
+            log_end,
+            last_stable: producers.first_open_txn().unwrap_or(log_end),
+        };
+        let shared = Shared { view: RwLock::new(view), aborted: RwLock::new(aborted) };
+        Ok(Log {
+            partition,
+            dir,
+            handles,
+            config,
+            shared: Arc::new(shared),
+            segments,
+            // The distance to the last index entry is not known: the next batch gets one.
+            active: Active { since_index: usize::MAX / 2, first_timestamp: None, created },
+            producers,
+            epochs,
+            log_start,
+            log_end,
+            recovery_point: if clean { log_end } else { recovery_point.min(log_end) },
+            last_flush: now,
+            failed: false,
+            cleaned_to: cleaned_to.clamp(log_start, log_end),
+        })
+    }
+
+    fn note(&mut self, text: String) {
+        self.report.notes.push(text);
+    }
+
+    /// Removes left-overs, brings finished swaps into place; the names that stay.
+    fn tidy(&mut self, dir: &Path) -> Result<Vec<String>, StorageError> {
+        let entries = match self.fs().list(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.fs().create_dir_all(dir).map_err(StorageError::io("making", dir))?;
+                return Ok(Vec::new());
+            }
+            entries => entries.map_err(StorageError::io("listing", dir))?,
+        };
+        let mut names: Vec<String> =
+            entries.into_iter().filter(|entry| !entry.is_dir).map(|entry| entry.name).collect();
+        names.sort_unstable();
+        let dead = |name: &str| [".deleted", ".cleaned", ".tmp"].iter().any(|suffix| name.ends_with(suffix));
+        // A split that was cut short: its swapped part goes with the unswapped one.
+        let cleaned = names.iter().filter(|name| name.ends_with(".cleaned")).filter_map(|name| base_of(name)).min();
+        let mut swaps = Vec::new();
+        let mut kept = Vec::new();
+        for name in names {
+            let half =
+                name.ends_with(".swap") && cleaned.zip(base_of(&name)).is_some_and(|(least, base)| base >= least);
+            if dead(&name) || half {
+                let path = dir.join(&name);
+                remove_if_there(self.fs(), &path).map_err(StorageError::io("removing", &path))?;
+            } else if name.ends_with(".swap") {
+                swaps.push(name);
+            } else {
+                kept.push(name);
+            }
+        }
+        if swaps.is_empty() { Ok(kept) } else { self.finish_swap(dir, kept, &swaps) }
+    }
+
+    /// Removes the segments that the swapped ones were made of, then gives these their names.
+    fn finish_swap(&mut self, dir: &Path, kept: Vec<String>, swaps: &[String]) -> Result<Vec<String>, StorageError> {
+        let shape = shape(&self.options.config);
+        let mut range: Option<(Offset, Offset)> = None;
+        for name in swaps.iter().filter(|name| name.ends_with(".log.swap")) {
+            let (Some(base), path) = (base_of(name), dir.join(name)) else { continue };
+            let size = self.fs().stat(&path).map_err(StorageError::io("reading", &path))?.map_or(0, |stat| stat.len);
+            let handle = Segment::open_at(&self.options.handles, path.clone(), base, size, shape);
+            let next = handle.next_offset().map_err(StorageError::io("reading", &path))?;
+            range = Some(range.map_or((base, next), |(least, most)| (least.min(base), most.max(next))));
+        }
+        let mut names = Vec::new();
+        for name in kept {
+            let replaced = range.zip(base_of(&name)).is_some_and(|((least, most), base)| least <= base && base < most);
+            if replaced && SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
+                let path = dir.join(&name);
+                remove_if_there(self.fs(), &path).map_err(StorageError::io("removing", &path))?;
+            } else {
+                names.push(name);
+            }
+        }
+        for name in swaps {
+            let target = name.trim_end_matches(".swap");
+            // Only the batches: indexes are made anew.
+            if target.ends_with(LOG) {
+                self.fs()
+                    .rename(&dir.join(name), &dir.join(target))
+                    .map_err(StorageError::io("renaming", &dir.join(name)))?;
+                names.push(target.to_owned());
+                self.note(format!("{name} took the place of the segments it was made of"));
+            } else {
+                let path = dir.join(name);
+                remove_if_there(self.fs(), &path).map_err(StorageError::io("removing", &path))?;
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn load_epochs(&mut self, dir: &Path) -> Result<LeaderEpochs, StorageError> {
+        match LeaderEpochs::load(self.fs(), dir) {
+            Ok(Some(epochs)) => Ok(epochs),
+            Ok(None) => Ok(LeaderEpochs::new()),
+            Err(StorageError::Damaged { path, damage }) => {
+                self.note(format!("{}: {damage}; made anew", path.display()));
+                Ok(LeaderEpochs::new())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn load_segments(
+        &mut self,
+        names: &[String],
+        epochs: &mut LeaderEpochs,
+    ) -> Result<Vec<Arc<Segment>>, StorageError> {
+        let dir = self.options.dir.clone();
+        let mut sizes = BTreeMap::new();
+        for name in names {
+            if let (true, Some(base)) = (name.ends_with(LOG), base_of(name)) {
+                let path = dir.join(name);
+                let stat = self.fs().stat(&path).map_err(StorageError::io("reading", &path))?;
+                sizes.insert(base, stat.map_or(0, |stat| stat.len));
+            }
+        }
+        for name in names {
+            let index = [INDEX, TIME_INDEX, TXN_INDEX].iter().any(|suffix| name.ends_with(suffix));
+            if index && base_of(name).is_some_and(|base| !sizes.contains_key(&base)) {
+                let path = dir.join(name);
+                remove_if_there(self.fs(), &path).map_err(StorageError::io("removing", &path))?;
+            }
+        }
+        let bases: Vec<(Offset, u64)> = sizes.into_iter().collect();
+        let mut segments = Vec::with_capacity(bases.len());
+        let mut cut = false;
+        for (index, (base, size)) in bases.iter().copied().enumerate() {
+            let shape = shape(&self.options.config);
+            let safe = bases.get(index + 1).is_some_and(|(next, _)| *next <= self.options.recovery_point);
+            if cut {
+                self.report.dropped_bytes += size;
+                self.note(format!("segment {base} with {size} bytes lies behind the cut: removed"));
+                Segment::open(&self.options.handles, &dir, base, size, shape)
+                    .remove_all(self.fs(), &dir)
+                    .map_err(StorageError::io("removing", &dir))?;
+            } else if self.options.clean || safe {
+                let segment = Segment::open(&self.options.handles, &dir, base, size, shape);
+                segments.push(Arc::new(segment));
+            } else {
+                let (segment, whole) = self.scan(base, size, epochs)?;
+                cut = !whole;
+                segments.push(Arc::new(segment));
+            }
+        }
+        // A clean log without an epoch file, or with a damaged one: the batches know.
+        if epochs.entries().is_empty() {
+            for segment in &segments {
+                let visit = |_, batch: &Batch<'_>| {
+                    epochs.assign(batch.partition_leader_epoch(), batch.base_offset());
+                    true
+                };
+                segment.walk_batches(0, visit).map_err(StorageError::io("reading", &segment.path()))?;
+            }
+        }
+        Ok(segments)
+    }
+
+    /// Checks each batch of a segment, cuts it at the first bad one, makes its indexes anew. Whether it was whole.
+    fn scan(&mut self, base: Offset, size: u64, epochs: &mut LeaderEpochs) -> Result<(Segment, bool), StorageError> {
+        let (dir, shape) = (self.options.dir.clone(), shape(&self.options.config));
+        let segment = Segment::open_unindexed(&self.options.handles, &dir, base, size, shape);
+        let path = segment.path();
+        let bytes = segment.slice(0, size).map_err(StorageError::io("reading", &path))?;
+        let (mut good, mut next, mut bad) = (0u64, base, None);
+        for batch in batches(&bytes) {
+            let checked = batch.and_then(|batch| batch.verify_crc().map(|()| batch));
+            match checked {
+                Ok(batch) if batch.base_offset() < next || batch.last_offset() - base > i64::from(i32::MAX) => {
+                    bad = Some(format!("offset {} does not follow {next}", batch.base_offset()));
+                    break;
+                }
+                Ok(batch) => {
+                    good += batch.size_in_bytes() as u64;
+                    next = batch.next_offset();
+                    epochs.assign(batch.partition_leader_epoch(), batch.base_offset());
+                }
+                Err(error) => {
+                    bad = Some(error.to_string());
+                    break;
+                }
+            }
+        }
+        drop(bytes);
+        self.report.segments_scanned += 1;
+        self.report.bytes_scanned += size;
+        if let Some(text) = &bad {
+            self.report.truncated_at = Some(next);
+            self.report.dropped_bytes += size - good;
+            self.note(format!("segment {base} was cut at byte {good}, offset {next}: {text}"));
+            // Nobody reads yet: the file itself may shrink, once it is mapped no more.
+            segment.close();
+            let file = self.fs().open(&path, OpenMode::Create).map_err(StorageError::io("opening", &path))?;
+            file.set_len(good).map_err(StorageError::io("cutting", &path))?;
+            epochs.truncate_from_end(next);
+        }
+        segment.publish(good);
+        segment.rebuild_indexes().map_err(StorageError::io("reading", &path))?;
+        Ok((segment, bad.is_none()))
+    }
+
+    fn drop_segments(&self, segments: &mut Vec<Arc<Segment>>, keep: usize) -> Result<(), StorageError> {
+        let dir = &self.options.dir;
+        for segment in segments.drain(keep..) {
+            segment.remove_all(self.fs(), dir).map_err(StorageError::io("removing", &segment.path()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The producers as they are at `log_end`: the last good snapshot, and the batches behind it. With `trust_absence` a log
+/// without a snapshot had no producer: the broker that closed it would have written one. Damage goes into `notes`.
+pub(super) fn load_producers(
+    handles: &Handles,
+    dir: &Path,
+    segments: &[Arc<Segment>],
+    log_end: Offset,
+    trust_absence: bool,
+    notes: &mut Vec<String>,
+) -> Result<(ProducerStates, Vec<AbortedTxn>), StorageError> {
+    let fs = handles.fs().as_ref();
+    let names = fs.list(dir).map_err(StorageError::io("listing", dir))?;
+    let mut snapshots: Vec<Offset> =
+        names.iter().filter_map(|entry| producer_snapshot::offset_of(&entry.name)).collect();
+    snapshots.sort_unstable();
+    let mut found = None;
+    while found.is_none()
+        && let Some(offset) = snapshots.pop()
+    {
+        let path = producer_snapshot::path(dir, offset);
+        if offset > log_end {
+            remove_if_there(fs, &path).map_err(StorageError::io("removing", &path))?;
+            continue;
+        }
+        let bytes = read_file(fs, &path, producer_snapshot::MAX_LEN).map_err(StorageError::io("reading", &path))?;
+        match producer_snapshot::decode(&bytes.unwrap_or_default()) {
+            Ok(states) => found = Some((offset, states)),
+            Err(damage) => {
+                notes.push(format!("{}: {damage}; removed", path.display()));
+                remove_if_there(fs, &path).map_err(StorageError::io("removing", &path))?;
+            }
+        }
+    }
+    let (from, mut states) = match found {
+        Some(found) => found,
+        None if trust_absence => (log_end, ProducerStates::new()),
+        None => (0, ProducerStates::new()),
+    };
+    let mut aborted = Vec::new();
+    let has_aborted = names.iter().any(|entry| entry.name.ends_with(TXN_INDEX));
+    for segment in segments.iter().filter(|_| has_aborted) {
+        match transaction_index::load(handles, dir, segment.base_offset()) {
+            Ok(entries) => aborted.extend(entries.into_iter().filter(|txn| txn.last_offset < from)),
+            Err(StorageError::Damaged { path, damage }) => notes.push(format!("{}: {damage}", path.display())),
+            Err(error) => return Err(error),
+        }
+    }
+    let first = segments.partition_point(|segment| segment.base_offset() <= from).saturating_sub(1);
+    for segment in segments.get(first..).unwrap_or(&[]) {
+        replay(segment, from, log_end, &mut states, &mut aborted)
+            .map_err(StorageError::io("reading", &segment.path()))?;
+    }
+    Ok((states, aborted))
+}
+
+/// Takes note of the producers' batches of a segment, from `from` on.
+fn replay(
+    segment: &Segment,
+    from: Offset,
+    log_end: Offset,
+    states: &mut ProducerStates,
+    aborted: &mut Vec<AbortedTxn>,
+) -> io::Result<()> {
+    if from >= log_end {
+        return Ok(());
+    }
+    let position = segment.position_before(from)?;
+    segment.walk_batches(position, |_, batch| {
+        let producer = producer_batch(batch, batch.base_offset()).filter(|_| batch.base_offset() >= from);
+        let marker = producer.filter(|_| batch.is_control()).and_then(|_| EndTxnMarker::read(batch).ok().flatten());
+        match (producer, marker) {
+            (Some(producer), Some(marker)) => {
+                let (id, epoch, offset) = (producer.producer_id, producer.epoch, producer.last_offset);
+                let abort = !marker.committed;
+                let done = states.end_txn(id, epoch, marker.coordinator_epoch, offset, producer.timestamp, abort);
+                if let Some(done) = done.filter(|done| done.aborted) {
+                    let stable = states.first_open_txn().unwrap_or(offset + 1);
+                    aborted.push(AbortedTxn::new(done, stable));
+                }
+            }
+            (Some(producer), None) if !batch.is_control() => states.update(&producer),
+            _ => {}
+        }
+        true
+    })
+}
+
+/// The offset that a file's name begins with.
+fn base_of(name: &str) -> Option<Offset> {
+    let (digits, rest) = name.split_at_checked(20)?;
+    digits.parse().ok().filter(|offset| *offset >= 0 && rest.starts_with('.'))
+}
+
+impl Segment {
+    /// Unlinks all files that carry the segment's offset.
+    pub(super) fn remove_all(&self, fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
+        self.remove()?;
+        remove_if_there(fs, &segment::path(dir, self.base_offset(), TXN_INDEX))?;
+        remove_if_there(fs, &producer_snapshot::path(dir, self.base_offset()))
+    }
+}

@@ -1,0 +1,196 @@
+//! Segments begin and end here, are made safe, and closed.
+//!
+//! A new segment begins when the last one would grow past `segment.bytes`, is older than `segment.ms`, has a full index,
+//! or cannot express the next offset. The old one gets its last time entry, and the producers are written down as they
+//! are where the new one begins.
+//!
+//! Crash: nothing is made safe by a roll; the recovery point moves only when a flush has synced batches, indexes, epochs
+//! and names up to it, in that order. What is behind it is scanned when the log is opened.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::StorageError;
+use super::fs::{Durability, replace_file};
+use super::log::{Active, Log};
+use super::producer_snapshot;
+use super::segment::Segment;
+use crate::common::ids::{Offset, Timestamp};
+
+/// What must be synced before the recovery point may move to `up_to`. It is run without holding the log.
+#[derive(Debug)]
+pub struct FlushJob {
+    segments: Vec<Arc<Segment>>,
+    dir: PathBuf,
+    up_to: Offset,
+}
+
+impl FlushJob {
+    /// Syncs, which may take long. Then tell [`Log::flushed`].
+    ///
+    /// # Errors
+    /// What a sync failed on may be lost: the recovery point stays.
+    pub fn run(&self) -> Result<Offset, StorageError> {
+        for segment in &self.segments {
+            segment.flush(&self.dir).map_err(StorageError::io("syncing", &segment.path()))?;
+        }
+        Ok(self.up_to)
+    }
+}
+
+impl Log {
+    /// Begins a new segment if `size` more bytes up to `last_offset` should not go into the last one.
+    pub(super) fn roll_if_due(
+        &mut self,
+        size: u64,
+        newest: Timestamp,
+        first_offset: Offset,
+        last_offset: Offset,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        let segment = Arc::clone(self.active_segment());
+        let relative_fits = last_offset - segment.base_offset() <= i64::from(i32::MAX);
+        let has_batches = segment.size() > 0;
+        let due = !relative_fits
+            || (has_batches
+                && (segment.size() + size > self.config.segment_bytes
+                    || self.is_old(&segment, newest, now)?
+                    || segment.index_len() + 12 > self.config.segment_index_bytes));
+        if due { self.roll_at(first_offset, now) } else { Ok(()) }
+    }
+
+    /// Whether the last segment waited for `segment.ms`: by its first batch's timestamp and the newest one to come, or,
+    /// where there are no timestamps, by the clock.
+    fn is_old(&mut self, segment: &Segment, newest: Timestamp, now: Timestamp) -> Result<bool, StorageError> {
+        if self.active.first_timestamp.is_none() {
+            let mut first = None;
+            segment
+                .walk(0, |info| {
+                    first = Some(info.max_timestamp);
+                    false
+                })
+                .map_err(StorageError::io("reading", &segment.path()))?;
+            self.active.first_timestamp = first;
+        }
+        let waited = match self.active.first_timestamp.filter(|first| *first >= 0) {
+            Some(first) => newest.saturating_sub(first),
+            None => now.saturating_sub(self.active.created),
+        };
+        Ok(waited > self.config.segment_ms.saturating_sub(self.jitter(segment.base_offset())))
+    }
+
+    /// A part of `segment.jitter.ms` that is the same each time for the same segment.
+    fn jitter(&self, base_offset: Offset) -> i64 {
+        let limit = self.config.segment_jitter_ms;
+        if limit <= 0 {
+            return 0;
+        }
+        let text = format!("{} {base_offset}", self.partition);
+        i64::from(crc32c::crc32c(text.as_bytes())) % limit
+    }
+
+    /// Begins a new segment at the log end offset, unless the last one is empty.
+    ///
+    /// # Errors
+    /// The log goes on with the old segment then.
+    pub fn roll(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        match self.active_segment().size() {
+            0 => Ok(()),
+            _ => self.roll_at(self.log_end, now),
+        }
+    }
+
+    fn roll_at(&mut self, base_offset: Offset, now: Timestamp) -> Result<(), StorageError> {
+        let old = Arc::clone(self.active_segment());
+        if old.size() == 0 {
+            // Only its name is wrong.
+            old.remove().map_err(StorageError::io("removing", &old.path()))?;
+            self.segments.pop();
+        } else {
+            self.write_snapshot(base_offset)?;
+            old.seal().map_err(StorageError::io("closing", &old.path()))?;
+        }
+        let segment = Segment::create(&self.handles, &self.dir, base_offset, self.shape());
+        self.segments.push(Arc::new(segment));
+        self.active = Active { since_index: 0, first_timestamp: None, created: now };
+        self.publish_segments();
+        Ok(())
+    }
+
+    /// Writes the producers down as they are at `offset`.
+    fn write_snapshot(&self, offset: Offset) -> Result<(), StorageError> {
+        let path = producer_snapshot::path(&self.dir, offset);
+        let bytes = producer_snapshot::encode(&self.producers);
+        replace_file(self.handles.fs().as_ref(), &path, &bytes, Durability::Lazy)
+            .map_err(StorageError::io("writing", &path))
+    }
+
+    /// What must be synced for the recovery point to reach the log end offset; `None` where it has. Run it without
+    /// holding the log, then tell [`Log::flushed`].
+    pub fn flush_job(&self) -> Option<FlushJob> {
+        (self.recovery_point < self.log_end).then(|| {
+            let behind = |segment: &&Arc<Segment>| segment.size() > 0;
+            let first = self.segments.partition_point(|segment| segment.base_offset() <= self.recovery_point);
+            let segments = self.segments[first.saturating_sub(1)..].iter().filter(behind).cloned().collect();
+            FlushJob { segments, dir: self.dir.clone(), up_to: self.log_end }
+        })
+    }
+
+    /// Moves the recovery point to what [`FlushJob::run`] gave.
+    ///
+    /// # Errors
+    /// The epochs could not be written; the recovery point stays.
+    pub fn flushed(&mut self, up_to: Offset, now: Timestamp) -> Result<(), StorageError> {
+        // A truncation since then took back some of it.
+        let up_to = up_to.min(self.log_end);
+        self.epochs.flush(self.handles.fs().as_ref(), &self.dir, Durability::Synced)?;
+        self.recovery_point = self.recovery_point.max(up_to);
+        self.last_flush = now;
+        Ok(())
+    }
+
+    /// Makes all that was appended safe.
+    ///
+    /// # Errors
+    /// Some of it may be lost by a crash; the recovery point stays.
+    pub fn flush(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        match self.flush_job() {
+            Some(job) => job.run().and_then(|up_to| self.flushed(up_to, now)),
+            None => Ok(()),
+        }
+    }
+
+    /// Flushes if `flush.ms` is over.
+    ///
+    /// # Errors
+    /// As [`Log::flush`].
+    pub fn flush_if_due(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        let due = now.saturating_sub(self.last_flush) >= self.config.flush_ms;
+        if due { self.flush(now) } else { Ok(()) }
+    }
+
+    /// Closes the log: all is made safe, indexes and producers are written down, files are closed. The caller writes the
+    /// checkpoints and, once all logs are closed, the clean-shutdown file.
+    ///
+    /// # Errors
+    /// The shutdown is not clean then.
+    pub fn close(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        self.check_writable()?;
+        self.flush(now)?;
+        let segment = Arc::clone(self.active_segment());
+        if segment.size() > 0 {
+            segment.seal().map_err(StorageError::io("closing", &segment.path()))?;
+        }
+        if self.log_end > 0 {
+            self.write_snapshot(self.log_end)?;
+        }
+        self.epochs.flush(self.handles.fs().as_ref(), &self.dir, Durability::Lazy)?;
+        self.release();
+        Ok(())
+    }
+
+    /// Closes all files; they open again when they are used. What an idle log holds of the machine it gives back.
+    pub fn release(&self) {
+        self.segments.iter().for_each(|segment| segment.close());
+    }
+}
