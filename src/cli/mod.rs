@@ -1,11 +1,14 @@
-//! The command line: `strandline topics | groups | produce | consume | dump-log`.
+//! The command line: `strandline serve | topics | groups | produce | consume | dump-log`.
 //!
 //! One file a command. [`run`] is the whole program: the binary calls it, and so does the Python package's `strandline`
 //! script. Answers go to stdout, everything else to stderr; the exit code is 0, 1 for a failure told in a sentence, or
 //! 2 for a command line that makes no sense.
 
+mod connect;
 mod dump_log;
+mod escape;
 mod output;
+mod produce;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -28,6 +31,8 @@ struct Cli {
 enum Command {
     /// Send a year of flights round (comes with the Python package)
     Demo(Demo),
+    /// Send the lines of stdin or of files to a topic
+    Produce(produce::Produce),
     /// Show and check the files of a partition: segments, indexes, snapshots, checkpoints
     DumpLog(dump_log::DumpLog),
 }
@@ -61,6 +66,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
     };
     let done = match cli.command {
         Command::Demo(demo) => demo.run(),
+        Command::Produce(produce) => produce.run(),
         Command::DumpLog(dump_log) => dump_log.run(),
     };
     match done {

@@ -1,0 +1,60 @@
+//! What every command that speaks to a cluster takes: where it is, and the client's configs.
+
+use std::future::Future;
+
+use clap::Args;
+use tokio::runtime::{Builder, Handle};
+
+use super::Failure;
+use crate::client::Doors;
+use crate::common::clock::SystemClock;
+use crate::common::transport::Tcp;
+use crate::config::{Scope, Values};
+
+/// The options that say which cluster, and how.
+#[derive(Debug, Args)]
+pub(super) struct Connect {
+    /// Brokers of the cluster, one is enough
+    #[arg(short = 'b', long, value_name = "HOST:PORT,..", default_value = "127.0.0.1:9092")]
+    bootstrap_server: String,
+    /// A client config, by Kafka's name (may be repeated)
+    #[arg(short = 'X', value_name = "KEY=VALUE")]
+    configs: Vec<String>,
+}
+
+impl Connect {
+    /// The configuration of a client of this scope. `own` is what the command's other options stand for: -X is stronger.
+    pub(super) fn values(&self, scope: Scope, own: &[(&str, &str)]) -> Result<Values, Failure> {
+        let mut pairs = vec![("bootstrap.servers", self.bootstrap_server.as_str()), ("client.id", "strandline")];
+        pairs.extend(own);
+        for config in &self.configs {
+            let (key, value) = pair("-X", config)?;
+            pairs.retain(|(known, _)| *known != key);
+            pairs.push((key, value));
+        }
+        let (values, notices) = Values::client(scope, pairs)?;
+        for notice in notices {
+            eprintln!("strandline: {notice}");
+        }
+        Ok(values)
+    }
+}
+
+/// Splits the `KEY=VALUE` that `option` was given.
+pub(super) fn pair<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
+    text.split_once('=')
+        .filter(|(key, _)| !key.is_empty())
+        .ok_or_else(|| Failure::Sentence(format!("{option} {text:?}: it must be KEY=VALUE")))
+}
+
+/// Runs a command that speaks to a cluster, on a runtime that ends with it.
+pub(super) fn run<F: Future<Output = Result<(), Failure>>>(command: impl FnOnce(Doors) -> F) -> Result<(), Failure> {
+    let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("strandline").enable_all().build()?;
+    let done = runtime.block_on(async {
+        let runtime = Handle::current();
+        command(Doors { transport: Tcp::shared(), clock: SystemClock::shared(), runtime }).await
+    });
+    // A thread that waits for a keyboard, or a broker that does not answer, holds nobody up.
+    runtime.shutdown_background();
+    done
+}
