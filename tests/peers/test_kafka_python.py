@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -21,13 +22,21 @@ def outcome(call: Callable[[], Any]) -> Any:
         return type(error).__name__
 
 
-def settle(consumers: list[KafkaConsumer], shares: list[int], seconds: float = 30) -> None:
-    """Poll until each consumer has its share."""
+def settle(consumers: list[KafkaConsumer], shares: list[int], seconds: float = 60) -> None:
+    """Poll, each consumer in a thread of its own, until each has its share."""
     deadline = time.monotonic() + seconds
-    while [len(c.assignment()) for c in consumers] != shares:
-        assert time.monotonic() < deadline, f"the group did not settle: {[len(c.assignment()) for c in consumers]}"
-        for consumer in consumers:
-            consumer.poll(timeout_ms=100)
+
+    def now() -> list[int]:
+        return [len(consumer.assignment()) for consumer in consumers]
+
+    def poll(consumer: KafkaConsumer) -> None:
+        # A poll that ends while it joins would join anew and begin the rebalance again: give it time.
+        while now() != shares and time.monotonic() < deadline:
+            consumer.poll(timeout_ms=1000)
+
+    with ThreadPoolExecutor(len(consumers)) as pool:
+        list(pool.map(poll, consumers))
+    assert now() == shares, f"the group did not settle: {now()} instead of {shares}"
 
 
 @side_by_side
