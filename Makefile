@@ -27,7 +27,7 @@ RUST := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 PACKAGE := pyproject.toml $(shell find python -name '*.py*' -not -name '*.pyc')
 PY := python tests
 
-.PHONY: help demo test test-rust test-python verify fix bench peers kcat clean
+.PHONY: help demo test test-rust test-python verify fix bench peers kcat fuzz corpus clean
 
 help: ## tell what can be done
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -73,6 +73,12 @@ kcat:
 	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq kcat >/dev/null; \
 	else echo "peers: no kcat here (Debian: apt-get install kcat), so it is left out"; fi
+
+fuzz: ## hostile bytes for each parser: FUZZ_SECONDS (30) a target
+	tests/fuzz/run.sh
+
+corpus: ## make the seeds of the fuzz targets anew
+	STRANDLINE_CORPUS=write cargo test $(LOCKED) --test it fuzz_corpus
 
 clean: ## take away all that was made here
 	rm -rf $(VENV) .peers dist $(CARGO_TARGET_DIR)

@@ -3,5 +3,6 @@
 
 mod cli;
 mod floors;
+mod fuzz_corpus;
 mod protocol_second_opinion;
 mod sources;

@@ -3,6 +3,8 @@
 //! libFuzzer's own `-malloc_limit_mb` needs a sanitizer, which stable Rust does not have; this does the same and more:
 //! one allocation over [`MOST_AT_ONCE`] is refused, and [`within`] holds a piece of work to what it may cost.
 
+mod apis;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 

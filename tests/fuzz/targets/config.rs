@@ -36,7 +36,9 @@ fn digest(text: &str, base: &Arc<Values>) {
             if let Some(value) = described.value {
                 // What we tell is what we take.
                 Values::topic("t", Arc::clone(base), [(described.def.name, value.as_str())])
-                    .map(|again| assert_eq!(again.describe(described.def.name).and_then(|again| again.value), Some(value)))
+                    .map(|again| {
+                        assert_eq!(again.describe(described.def.name).and_then(|again| again.value), Some(value))
+                    })
                     .ok();
             }
         }

@@ -40,9 +40,8 @@ fn digest(batch: &Batch<'_>, scratch: &mut Vec<u8>) {
             Ok(record) => {
                 read += 1;
                 assert!(record.offset >= batch.base_offset() && record.offset <= batch.last_offset());
-                let headers = record.headers.iter().fold(0, |sum, header| {
-                    sum + header.key.len() + header.value.map_or(0, <[u8]>::len)
-                });
+                let headers: usize =
+                    record.headers.map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len)).sum();
                 assert!(headers <= body.as_bytes().len());
             }
             Err(_) => failed = true,

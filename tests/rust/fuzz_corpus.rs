@@ -1,0 +1,263 @@
+//! The seeds that the fuzz targets of `tests/fuzz/targets` begin from: real messages, batches and files, kept in
+//! `tests/fuzz/corpus`.
+//!
+//! `STRANDLINE_CORPUS=write cargo test --test it fuzz_corpus` makes them anew. Without it the kept ones are held to
+//! their word: each is still read without an error, so that a fuzzer begins behind the first checks and not before them.
+//! What a fuzzer found once may be kept beside them, under a name that begins with `found-`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use strandline::config::{Scope, Values, all, properties};
+use strandline::protocol::messages as m;
+use strandline::protocol::primitives::Seed;
+use strandline::protocol::{ApiKey, Message, Request, decode_request_header, decode_response, encode_request};
+use strandline::protocol::{Str, Wire, encode_response};
+use strandline::record::builder::ProducerState;
+use strandline::record::{
+    BatchBuilder, BatchOptions, Codec, Compression, EndTxnMarker, Header, TimestampType, batches,
+};
+
+/// Targets, then names, then bytes.
+type Corpus = BTreeMap<&'static str, BTreeMap<String, Vec<u8>>>;
+
+/// No seed of a message is larger: a fuzzer is quick on small inputs.
+const MESSAGE: usize = 600;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus")
+}
+
+macro_rules! each_request {
+    ($check:ident($($argument:expr),*) $($question:tt)?) => {
+        each_request!(@ $check ($($argument),*) [$($question)?]
+            m::produce::ProduceRequest, m::fetch::FetchRequest, m::list_offsets::ListOffsetsRequest,
+            m::metadata::MetadataRequest, m::offset_commit::OffsetCommitRequest, m::offset_fetch::OffsetFetchRequest,
+            m::find_coordinator::FindCoordinatorRequest, m::join_group::JoinGroupRequest,
+            m::heartbeat::HeartbeatRequest, m::leave_group::LeaveGroupRequest, m::sync_group::SyncGroupRequest,
+            m::describe_groups::DescribeGroupsRequest, m::list_groups::ListGroupsRequest,
+            m::api_versions::ApiVersionsRequest, m::create_topics::CreateTopicsRequest,
+            m::delete_topics::DeleteTopicsRequest, m::delete_records::DeleteRecordsRequest,
+            m::init_producer_id::InitProducerIdRequest, m::offset_for_leader_epoch::OffsetForLeaderEpochRequest,
+            m::describe_configs::DescribeConfigsRequest, m::alter_configs::AlterConfigsRequest,
+            m::describe_log_dirs::DescribeLogDirsRequest, m::create_partitions::CreatePartitionsRequest,
+            m::delete_groups::DeleteGroupsRequest, m::incremental_alter_configs::IncrementalAlterConfigsRequest,
+            m::offset_delete::OffsetDeleteRequest, m::describe_cluster::DescribeClusterRequest,
+            m::describe_producers::DescribeProducersRequest, m::list_config_resources::ListConfigResourcesRequest,
+            m::describe_topic_partitions::DescribeTopicPartitionsRequest)
+    };
+    (@ $check:ident $arguments:tt [] $($request:ty),+) => { $($check::<$request> $arguments;)+ };
+    (@ $check:ident $arguments:tt [?] $($request:ty),+) => { $($check::<$request> $arguments?;)+ };
+}
+
+/// The lowest and the highest version, which between them have every field.
+fn versions<T: Message>() -> Vec<i16> {
+    let mut versions = vec![T::VERSIONS.min, T::VERSIONS.max];
+    versions.dedup();
+    versions
+}
+
+/// The largest frame under [`MESSAGE`] that a few dozen samples give: the one that says most.
+fn best(mut sample: impl FnMut(u64) -> Option<Bytes>) -> Vec<u8> {
+    let frames = (0..64).filter_map(|seed| sample(seed));
+    // A frame begins with its size, which the targets do not read.
+    frames
+        .map(|frame| frame[4..].to_vec())
+        .filter(|frame| frame.len() <= MESSAGE)
+        .max_by_key(Vec::len)
+        .unwrap_or_default()
+}
+
+fn messages<R: Request>(corpus: &mut Corpus) {
+    let client = Str::from("strandline".to_owned());
+    for version in versions::<R>() {
+        let request = best(|seed| {
+            let request = R::sample(&mut Seed(seed), R::version(version));
+            Some(encode_request(&request, version, seed as i32, Some(&client)).ok()?.into_bytes())
+        });
+        corpus.entry("request").or_default().insert(format!("{}-v{version}", R::KEY), request);
+        let response = best(|seed| {
+            let response = R::Response::sample(&mut Seed(seed), R::version(version));
+            Some(encode_response::<R>(&response, version, seed as i32).ok()?.into_bytes())
+        });
+        let at = ApiKey::ALL.iter().position(|api| *api == R::KEY).unwrap();
+        let response = [&[at as u8, version as u8][..], &response].concat();
+        corpus.entry("response").or_default().insert(format!("{}-v{version}", R::KEY), response);
+    }
+}
+
+fn batch(options: BatchOptions, records: usize) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(options);
+    let headers = [Header { key: b"h", value: Some(b"1") }, Header { key: b"h", value: None }];
+    for at in 0..records {
+        let key = format!("key {at}");
+        let value = "the water leaves a mark ".repeat(at % 3);
+        builder.append(
+            1_700_000_000_000 + at as i64,
+            (at % 3 != 1).then_some(key.as_bytes()),
+            (at % 4 != 3).then_some(value.as_bytes()),
+            headers[..at % 3].iter().copied(),
+        );
+    }
+    builder.build_vec().unwrap()
+}
+
+fn record(corpus: &mut Corpus) {
+    let all = corpus.entry("record").or_default();
+    let producer = ProducerState { id: 7, epoch: 1, base_sequence: i32::MAX - 1 };
+    for codec in Codec::ALL {
+        let compression = Compression::new(codec);
+        let options = BatchOptions { compression, ..BatchOptions::default() };
+        for records in [1, 3, 40] {
+            all.insert(format!("{codec}-{records}"), batch(options, records));
+        }
+        let idempotent = BatchOptions { producer, transactional: true, base_offset: 100, leader_epoch: 3, ..options };
+        all.insert(format!("{codec}-idempotent"), batch(idempotent, 4));
+        let appended = BatchOptions { timestamp_type: TimestampType::LogAppendTime, ..options };
+        all.insert(format!("{codec}-append-time"), batch(appended, 2));
+    }
+    let one = batch(BatchOptions::default(), 2);
+    all.insert("three-in-a-row".to_owned(), [&one[..], &one, &one].concat());
+    for committed in [true, false] {
+        let marker = EndTxnMarker { committed, coordinator_epoch: 3 };
+        all.insert(format!("marker-{committed}"), marker.build(1_000, 7, 1).unwrap().to_vec());
+    }
+    // Raw snappy, and zstd without a content size: what librdkafka and streaming encoders send.
+    let plain = batch(BatchOptions::default(), 12);
+    let plain = batches(&plain).next().unwrap().unwrap();
+    let raw = snap::raw::Encoder::new().compress_vec(plain.body_bytes()).unwrap();
+    all.insert("snappy-raw".to_owned(), with_body(plain.as_bytes(), Codec::Snappy, &raw));
+    let mut stream = zstd::stream::Encoder::new(Vec::new(), 3).unwrap();
+    std::io::Write::write_all(&mut stream, plain.body_bytes()).unwrap();
+    all.insert("zstd-stream".to_owned(), with_body(plain.as_bytes(), Codec::Zstd, &stream.finish().unwrap()));
+}
+
+/// A batch's header before another body. The CRC is not mended: the fuzzers do not ask for it.
+fn with_body(batch: &[u8], codec: Codec, body: &[u8]) -> Vec<u8> {
+    let mut bytes = [&batch[..strandline::record::HEADER_LEN], body].concat();
+    let length = (bytes.len() - strandline::record::LOG_OVERHEAD) as i32;
+    bytes[8..12].copy_from_slice(&length.to_be_bytes());
+    bytes[22] = (bytes[22] & !7) | codec.id();
+    bytes
+}
+
+fn config(corpus: &mut Corpus) {
+    let files = corpus.entry("config").or_default();
+    let none: [(&str, &str); 0] = [];
+    let broker = Arc::new(Values::broker(none).unwrap().0);
+    let topic = Values::topic("t", broker.clone(), none).unwrap();
+    for (name, values) in [("broker", &*broker), ("topic", &topic)] {
+        // All keys at their defaults, a few hundred at a time: one file of all would be slow to mutate.
+        let lines: Vec<_> = values
+            .describe_all()
+            .into_iter()
+            .filter_map(|described| Some(format!("{}={}\n", described.def.name, described.value?)))
+            .collect();
+        for (at, lines) in lines.chunks(24).enumerate() {
+            files.insert(format!("{name}-{at}"), lines.concat().into_bytes());
+        }
+    }
+    for (name, scope) in [("producer", Scope::Producer), ("consumer", Scope::Consumer), ("admin", Scope::Admin)] {
+        let lines = all(scope).filter(|def| def.name.len() % 5 == 0);
+        let text: String = lines.filter_map(|def| Some(format!("{}={}\n", def.name, def.default_text()?))).collect();
+        files.insert(name.to_owned(), text.into_bytes());
+    }
+    let texts = [
+        ("listeners", "listeners=PLAINTEXT://127.0.0.1:9092,CLIENT://[::1]:0\nadvertised.listeners=PLAINTEXT://a:1\n"),
+        (
+            "shapes",
+            "# a comment\n! another\na b\nc: d\ne = f \\\n   g\\t\\u0041\\uD83D\\uDE00\\z\r\n\nretention.ms=-1\n",
+        ),
+        (
+            "topic-values",
+            "cleanup.policy=compact,delete\nretention.bytes=1048576\nsegment.ms=1\ncompression.type=zstd\n",
+        ),
+    ];
+    files.extend(texts.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())));
+}
+
+fn seeds() -> Corpus {
+    let mut corpus = Corpus::new();
+    each_request!(messages(&mut corpus));
+    record(&mut corpus);
+    config(&mut corpus);
+    corpus
+}
+
+/// Whether a seed that we made gets past the first checks of its target.
+fn is_read(target: &str, bytes: &[u8]) -> Result<(), String> {
+    fn request<R: Request>(bytes: &Bytes) -> Result<(), String> {
+        let (header, mut decoder) = decode_request_header(bytes.clone()).map_err(|error| error.to_string())?;
+        if header.api_key == R::KEY {
+            R::from_bytes(decoder.rest(), header.api_version).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+    fn response<R: Request>(bytes: &[u8]) -> Result<(), String> {
+        if ApiKey::ALL[usize::from(bytes[0])] == R::KEY {
+            let frame = Bytes::copy_from_slice(&bytes[2..]);
+            decode_response::<R>(frame, i16::from(bytes[1])).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+    match target {
+        "request" => {
+            let bytes = Bytes::copy_from_slice(bytes);
+            each_request!(request(&bytes)?);
+        }
+        "response" => {
+            each_request!(response(bytes)?);
+        }
+        "record" => {
+            for batch in batches(bytes) {
+                let batch = batch.map_err(|error| error.to_string())?;
+                batch.validate(1 << 20, &mut Vec::new()).map_err(|error| error.to_string())?;
+            }
+        }
+        "config" => drop(properties::parse(&String::from_utf8_lossy(bytes)).map_err(|error| error.to_string())?),
+        _ => return Err("there is no such target".to_owned()),
+    }
+    Ok(())
+}
+
+#[test]
+fn each_kept_seed_is_still_read() {
+    if std::env::var("STRANDLINE_CORPUS").is_ok_and(|word| word == "write") {
+        write();
+    }
+    let (mut files, mut total) = (0, 0);
+    for target in seeds().keys() {
+        let dir = root().join(target);
+        let mut kept = 0;
+        for entry in std::fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display())) {
+            let path = entry.unwrap().path();
+            let bytes = std::fs::read(&path).unwrap();
+            (files, total, kept) = (files + 1, total + bytes.len(), kept + 1);
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if !name.starts_with("found-") {
+                is_read(target, &bytes).unwrap_or_else(|error| panic!("{target}/{name}: {error}"));
+            }
+        }
+        assert!(kept >= 10, "{target} has {kept} seeds");
+    }
+    assert!(files <= 200 && total <= 400 << 10, "{files} files, {total} bytes: a corpus is kept small");
+}
+
+fn write() {
+    for (target, seeds) in seeds() {
+        let dir = root().join(target);
+        std::fs::create_dir_all(&dir).unwrap();
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            if !path.file_name().unwrap().to_string_lossy().starts_with("found-") {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        for (name, bytes) in seeds {
+            std::fs::write(dir.join(name), bytes).unwrap();
+        }
+    }
+}
