@@ -92,7 +92,10 @@ pub fn nearest(scope: Scope, name: &str) -> Option<&'static str> {
         return None;
     }
     let dotted = name.to_ascii_lowercase().replace(['_', '-'], ".");
+    // Names that differ that much in length alone need not be compared: a hostile request may ask for many names.
+    let might_be = |near: &str| dotted.len().abs_diff(near.len()) <= near.len() / 3 || !dotted.is_ascii();
     all(scope)
+        .filter(|def| might_be(def.name))
         .map(|def| (edits(&dotted, def.name), def.name))
         .min()
         .filter(|(edits, near)| *edits <= near.len() / 3)

@@ -157,23 +157,24 @@ fn config(corpus: &mut Corpus) {
             .filter_map(|described| Some(format!("{}={}\n", described.def.name, described.value?)))
             .collect();
         for (at, lines) in lines.chunks(24).enumerate() {
-            files.insert(format!("{name}-{at}"), lines.concat().into_bytes());
+            // The first byte says whose it is.
+            files.insert(format!("{name}-{at}"), format!("{}{}", &name[..1], lines.concat()).into_bytes());
         }
     }
     for (name, scope) in [("producer", Scope::Producer), ("consumer", Scope::Consumer), ("admin", Scope::Admin)] {
         let lines = all(scope).filter(|def| def.name.len() % 5 == 0);
         let text: String = lines.filter_map(|def| Some(format!("{}={}\n", def.name, def.default_text()?))).collect();
-        files.insert(name.to_owned(), text.into_bytes());
+        files.insert(name.to_owned(), format!("{}{text}", &name[..1]).into_bytes());
     }
     let texts = [
-        ("listeners", "listeners=PLAINTEXT://127.0.0.1:9092,CLIENT://[::1]:0\nadvertised.listeners=PLAINTEXT://a:1\n"),
+        ("listeners", "blisteners=PLAINTEXT://127.0.0.1:9092,CLIENT://[::1]:0\nadvertised.listeners=PLAINTEXT://a:1\n"),
         (
             "shapes",
-            "# a comment\n! another\na b\nc: d\ne = f \\\n   g\\t\\u0041\\uD83D\\uDE00\\z\r\n\nretention.ms=-1\n",
+            "t# a comment\n! another\na b\nc: d\ne = f \\\n   g\\t\\u0041\\uD83D\\uDE00\\z\r\n\nretention.ms=-1\n",
         ),
         (
             "topic-values",
-            "cleanup.policy=compact,delete\nretention.bytes=1048576\nsegment.ms=1\ncompression.type=zstd\n",
+            "tcleanup.policy=compact,delete\nretention.bytes=1048576\nsegment.ms=1\ncompression.type=zstd\n",
         ),
     ];
     files.extend(texts.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())));
@@ -217,7 +218,7 @@ fn is_read(target: &str, bytes: &[u8]) -> Result<(), String> {
                 batch.validate(1 << 20, &mut Vec::new()).map_err(|error| error.to_string())?;
             }
         }
-        "config" => drop(properties::parse(&String::from_utf8_lossy(bytes)).map_err(|error| error.to_string())?),
+        "config" => drop(properties::parse(&String::from_utf8_lossy(&bytes[1..])).map_err(|error| error.to_string())?),
         _ => return Err("there is no such target".to_owned()),
     }
     Ok(())
