@@ -62,7 +62,7 @@ fn versions<T: Message>() -> Vec<i16> {
 
 /// The largest frame under [`MESSAGE`] that a few dozen samples give: the one that says most.
 fn best(mut sample: impl FnMut(u64) -> Option<Bytes>) -> Vec<u8> {
-    let frames = (0..64).filter_map(|seed| sample(seed));
+    let frames = (0..64).filter_map(&mut sample);
     // A frame begins with its size, which the targets do not read.
     frames
         .map(|frame| frame[4..].to_vec())
