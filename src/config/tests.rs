@@ -211,6 +211,35 @@ fn a_description_tells_the_source_and_what_stands_behind() {
     assert!(topic.describe("nothing").is_none());
 }
 
+/// Kafka 4.3.1 was asked, with log.retention.hours=100 and log.roll.ms=3600000 in its properties.
+#[test]
+fn the_chain_behind_a_value_is_kafkas() {
+    let broker = Arc::new(broker_with(&[("log.retention.hours", "100"), ("log.roll.ms", "3600000")]));
+    let topic = Values::topic("t", broker.clone(), [("segment.ms", "5000")]).unwrap();
+    let shown = |values: &Values, name: &str| {
+        let described = values.describe(name).unwrap();
+        let chain: Vec<_> = described
+            .synonyms
+            .iter()
+            .map(|synonym| {
+                format!("{}:{}={}", synonym.source.code(), synonym.name, synonym.value.clone().unwrap_or_default())
+            })
+            .collect();
+        format!("{}={} {}", described.source.code(), described.value.unwrap_or_default(), chain.join(" "))
+    };
+    assert_eq!(shown(&topic, "retention.ms"), "5=360000000 ");
+    assert_eq!(shown(&topic, "segment.ms"), "1=5000 1:segment.ms=5000 4:log.roll.ms=3600000 5:log.roll.hours=168");
+    assert_eq!(shown(&topic, "flush.ms"), "5=9223372036854775807 ");
+    assert_eq!(shown(&topic, "remote.storage.enable"), "5=false ");
+    assert_eq!(shown(&broker, "log.roll.ms"), "4=3600000 4:log.roll.ms=3600000 5:log.roll.hours=168");
+    assert_eq!(shown(&broker, "log.roll.hours"), "5=168 5:log.roll.hours=168");
+    assert_eq!(shown(&broker, "log.retention.hours"), "4=100 4:log.retention.hours=100 5:log.retention.hours=168");
+    assert_eq!(shown(&broker, "log.retention.ms"), "5= ");
+    assert_eq!(shown(&broker, "log.flush.interval.ms"), "5= ");
+    let own = "log.flush.scheduler.interval.ms";
+    assert_eq!(shown(&broker, own), format!("5=9223372036854775807 5:{own}=9223372036854775807"));
+}
+
 #[test]
 fn a_key_that_needs_a_restart_does_not_change_while_the_broker_runs() {
     let error = broker_with(&[]).with_dynamic(Source::DynamicBroker, [("num.partitions", "3")]).unwrap_err();

@@ -231,19 +231,16 @@ impl Values {
         })
     }
 
-    /// All that was given for a key or its synonyms, then the defaults, the strongest first.
+    /// What was given for a key and its synonyms, then their defaults, the strongest first.
+    ///
+    /// As in Kafka, which is odder than one would think: the chain begins with the key itself (of a topic's key: with its
+    /// first synonym), so that what is set on a weaker synonym alone counts, but does not show.
     fn chain(&self, def: &'static KeyDef) -> Vec<DescribedSynonym> {
-        let mut chain = Vec::new();
         let show = |value: &Value| value.text().filter(|_| !def.is_sensitive());
-        for (source, layer) in &self.layers {
-            if let Some(value) = layer.get(def.name) {
-                chain.push(DescribedSynonym { name: def.name, value: show(value), source: *source });
-            }
-        }
-        let (broker, names): (&Values, Vec<&'static str>) = match &self.base {
-            Some(broker) => (broker, def.synonyms.iter().map(|synonym| synonym.name).collect()),
-            None => (self, vec![]),
-        };
+        let broker = self.base.as_deref().unwrap_or(self);
+        let names = if self.base.is_some() { synonym_names(def) } else { broker_synonyms(def) };
+        let first = if self.base.is_some() { names.first().copied() } else { Some(def.name) };
+        let mut chain = Vec::new();
         for (source, layer) in &broker.layers {
             for name in &names {
                 if let Some(value) = layer.get(name) {
@@ -251,13 +248,39 @@ impl Values {
                 }
             }
         }
-        let defaults = if self.base.is_some() { names } else { vec![def.name] };
-        for name in defaults {
-            if let Some(value) = find(broker.owner.scope, name).map(|def| def.default_value()) {
+        for name in &names {
+            let default = find(broker.owner.scope, name).map(|def| def.default_value());
+            if let Some(value) = default.filter(|value| *value != Value::Null) {
                 chain.push(DescribedSynonym { name, value: show(&value), source: Source::Default });
             }
         }
+        let weaker = chain.iter().take_while(|synonym| Some(synonym.name) != first).count();
+        chain.drain(..weaker);
+        if self.base.is_some()
+            && let Some((value, source)) = self.set(def.name)
+        {
+            chain.insert(0, DescribedSynonym { name: def.name, value: show(value), source });
+        }
         chain
+    }
+}
+
+fn synonym_names(def: &KeyDef) -> Vec<&'static str> {
+    def.synonyms.iter().map(|synonym| synonym.name).collect()
+}
+
+/// A broker key with those that stand in for each other in the same topic key (`log.retention.ms`, `.minutes`, `.hours`),
+/// from the strongest on.
+fn broker_synonyms(def: &KeyDef) -> Vec<&'static str> {
+    let shared = all(Scope::Topic).map(synonym_names).find(|names| names.len() > 1 && names.contains(&def.name));
+    match shared {
+        // This one has a meaning of its own besides.
+        Some(names)
+            if def.scope == Scope::Broker && def.name != super::broker::LOG_FLUSH_SCHEDULER_INTERVAL_MS.name() =>
+        {
+            names
+        }
+        _ => vec![def.name],
     }
 }
 

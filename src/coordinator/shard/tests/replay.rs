@@ -81,3 +81,59 @@ fn records_of_old_versions_are_read() {
     assert_eq!(group.members()["m"].rebalance_timeout_ms, 10_000);
     assert_eq!(shard.size(), (1, 1));
 }
+
+/// What Apache Kafka 4.3.1 wrote for two groups of its console consumer: `h`, which joined, committed and left, and `g`,
+/// with a static member that is still there. Key and value of each record, in hexadecimal.
+const WRITTEN_BY_KAFKA: &[(&str, &str)] = &[
+    ("0002000168", "0003000000000000ffffffff000001a20a54e79400000000"),
+    (
+        "0002000168",
+        "00030008636f6e73756d657200000001000572616e67650035636f6e736f6c652d636f6e73756d65722d36333461666466652d32\
+         3764372d343238362d623333312d366462383430393065383262000001a20a54e7b7000000010035636f6e736f6c652d636f6e73\
+         756d65722d36333461666466652d323764372d343238362d623333312d366462383430393065383262ffff0010636f6e736f6c65\
+         2d636f6e73756d6572000a2f3132372e302e302e31000493e00000afc800000017000300000001000174ffffffff00000000ffff\
+         ffffffff000000150003000000010001740000000100000000ffffffff",
+    ),
+    (
+        "000100016800017400000000",
+        "00040000000000000005ffffffff01000001a20a54e9d001001068a3d581e0b84908a1c04441a29dabf0",
+    ),
+    ("0002000168", "00030008636f6e73756d657200000002ffffffff000001a20a54e9de00000000"),
+    ("0002000167", "0003000000000000ffffffff000001a20a54d25f00000000"),
+    (
+        "0002000167",
+        "00030008636f6e73756d657200000001000572616e676500286f6e652d61666335623963322d333239612d343739332d38646465\
+         2d303133333436393562643734000001a20a54d2db0000000100286f6e652d61666335623963322d333239612d343739332d3864\
+         64652d30313333343639356264373400036f6e650010636f6e736f6c652d636f6e73756d6572000a2f3132372e302e302e310004\
+         93e00000afc800000017000300000001000174ffffffff00000000ffffffffffff00000015000300000001000174000000010000\
+         0000ffffffff",
+    ),
+    (
+        "000100016700017400000000",
+        "0004000000000000000affffffff01000001a20a54d5ed01001068a3d581e0b84908a1c04441a29dabf0",
+    ),
+];
+
+fn bytes_of(hex: &str) -> Bytes {
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn groups_that_kafka_wrote_are_read_and_written_again_byte_for_byte() {
+    let mut shard = GroupShard::new(config());
+    for (key, value) in WRITTEN_BY_KAFKA {
+        let (key, value) = (bytes_of(key), Some(bytes_of(value)));
+        let record = Record::decode(key.clone(), value.clone()).unwrap().unwrap();
+        assert_eq!(record.encode().unwrap(), (key.clone(), value.clone()));
+        shard.replay(key, value).unwrap();
+    }
+    let (left, there) = (shard.group("h").unwrap(), shard.group("g").unwrap());
+    assert_eq!((left.state(), left.generation_id(), left.protocol_type()), (State::Empty, 2, Some("consumer")));
+    assert_eq!((there.state(), there.generation_id(), there.protocol_name()), (State::Stable, 1, Some("range")));
+    let member = there.members().values().next().unwrap();
+    assert_eq!((member.group_instance_id.as_deref(), member.session_timeout_ms), (Some("one"), 45_000));
+    assert!(there.is_subscribed_to("t") && !there.is_subscribed_to("u"));
+    let topics = FetchTopics::Named(vec![("t".to_owned(), Uuid::ZERO, vec![0])]);
+    let offset = |group: &str| shard.fetch_offsets(group, &topics)[0].1[0].1.clone().map(|committed| committed.offset);
+    assert_eq!((offset("h"), offset("g")), (Some(5), Some(10)));
+}
