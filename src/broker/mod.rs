@@ -1,1 +1,140 @@
-//! The broker: wires the rooms below it, and answers each API.
+//! One broker: the rooms below it, wired together, and an answer for each API.
+//!
+//! A [`Broker`] is made by [`Broker::open`] from a data dir, then told its address, and from then on takes frames
+//! ([`Broker::handle`]) until its shutdown begins. `handlers/` holds one file an API; what several of them need
+//! (finding a partition, making a topic) is here and in [`topics`]; [`fetch_session`] keeps what consumers asked for
+//! before, [`groups`] runs the group coordinator over its internal topic, and [`background`] does what is due from time
+//! to time. The broker never knows of sockets.
+
+mod background;
+mod configs;
+mod fetch_session;
+mod groups;
+mod handlers;
+mod options;
+mod partitions;
+mod topics;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use crate::common::clock::SharedClock;
+use crate::common::ids::{NodeId, Uuid};
+use crate::common::shutdown::Shutdown;
+use crate::config::Values;
+use crate::controller::Controller;
+use crate::metadata::{Image, Refusal, plan};
+use crate::protocol::{Frame, Str};
+use crate::replica::ReplicaManager;
+use fetch_session::FetchSessions;
+use groups::Groups;
+
+pub use options::{BrokerOptions, OpenError};
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Reply {
+    /// These bytes go out.
+    Send(Frame),
+    /// Nothing goes out, and the connection lives on.
+    Nothing,
+    /// The connection ends, for this reason.
+    Close(String),
+}
+
+/// A reply that is under way.
+pub type ReplyFuture = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+/// One client's connection, as far as the broker cares.
+#[derive(Debug)]
+pub struct Connection {
+    /// Rises with each connection.
+    pub id: u64,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+}
+
+/// Who this broker is.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// `node.id`.
+    pub id: NodeId,
+    /// The cluster's id, from meta.properties.
+    pub cluster_id: Str,
+    /// The data dir's id.
+    pub directory_id: Uuid,
+    /// `broker.rack`.
+    pub rack: Option<Str>,
+}
+
+/// One broker.
+#[derive(Debug)]
+pub struct Broker {
+    node: Node,
+    /// What it was started with.
+    properties: Arc<Values>,
+    /// The same under what was set while it runs.
+    values: RwLock<Arc<Values>>,
+    clock: SharedClock,
+    shutdown: Shutdown,
+    controller: Arc<Controller>,
+    replicas: Arc<ReplicaManager>,
+    groups: Groups,
+    fetch_sessions: FetchSessions,
+    endpoint: OnceLock<(Str, i32)>,
+    producer_ids: topics::ProducerIds,
+    connections: AtomicU64,
+}
+
+impl Broker {
+    /// Notes a new connection.
+    pub fn connect(&self, peer: SocketAddr) -> Arc<Connection> {
+        Arc::new(Connection { id: self.connections.fetch_add(1, Ordering::Relaxed), peer })
+    }
+
+    /// Works on one request.
+    pub fn handle(self: &Arc<Self>, connection: &Arc<Connection>, frame: Bytes) -> ReplyFuture {
+        handlers::handle(self, connection, frame)
+    }
+
+    /// Tells the address under which clients reach this broker, and registers it there; once, before the first request.
+    pub async fn advertise(&self, host: &str, port: u16) -> Result<(), Refusal> {
+        // A second address would be a second listener, which there is not yet; the first one holds.
+        let _ = self.endpoint.set((Str::from(host), i32::from(port)));
+        let (id, host, log_dir) = (self.node.id, host.to_owned(), self.node.directory_id);
+        let register = move |image: &Image| Ok(((), plan::register_broker(image, id, (&host, port), log_dir)));
+        self.change(register, false).await
+    }
+
+    /// Who this broker is.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The cluster's metadata.
+    pub fn controller(&self) -> &Controller {
+        &self.controller
+    }
+
+    pub(crate) fn endpoint(&self) -> (Str, i32) {
+        self.endpoint.get().cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
+    pub(crate) fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    pub(crate) fn fetch_sessions(&self) -> &FetchSessions {
+        &self.fetch_sessions
+    }
+}

@@ -9,6 +9,7 @@ mod dump_log;
 mod escape;
 mod output;
 mod produce;
+mod serve;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -29,6 +30,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a broker until SIGTERM or Ctrl-C
+    Serve(serve::Serve),
     /// Send a year of flights round (comes with the Python package)
     Demo(Demo),
     /// Send the lines of stdin or of files to a topic
@@ -65,6 +68,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
         }
     };
     let done = match cli.command {
+        Command::Serve(serve) => serve.run(),
         Command::Demo(demo) => demo.run(),
         Command::Produce(produce) => produce.run(),
         Command::DumpLog(dump_log) => dump_log.run(),

@@ -1,1 +1,144 @@
-//! The cluster image made durable.
+//! The cluster image made durable: its log, and the one who may write it.
+//!
+//! [`Controller::propose`] is the only way to change the image. It asks for the records that a wish comes to, appends
+//! them as one batch to `__cluster_metadata-0`, in Kafka's own format, syncs, and applies them: so an image is never
+//! ahead of its log, and a wish takes effect whole or not at all. [`Controller::open`] reads the newest snapshot, if
+//! there is one, then the log behind it, and has the same image again; [`journal`] knows how they lie on disk.
+//!
+//! There is one controller in a cluster of one, so nobody has to agree: this room is where the vote will go.
+//!
+//! It never knows who wishes, or why.
+
+mod journal;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::common::clock::SharedClock;
+use crate::common::ids::Offset;
+use crate::log::{AppendError, LogDir, ReadError, StorageError};
+use crate::metadata::image::ImageError;
+use crate::metadata::records::RecordError;
+use crate::metadata::{Image, MetadataRecord, Refusal};
+use crate::protocol::ErrorCode;
+use crate::record::BatchError;
+use journal::Journal;
+
+/// Why the metadata cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// The log cannot be opened or synced.
+    #[error("the metadata log: {0}")]
+    Storage(#[from] StorageError),
+    /// The log cannot be read.
+    #[error("the metadata log: {0}")]
+    Read(#[from] ReadError),
+    /// The log takes no change.
+    #[error("the metadata log: {0}")]
+    Append(#[from] AppendError),
+    /// A batch in the log or a snapshot is damaged.
+    #[error("the metadata log at offset {offset}: {source}")]
+    Batch {
+        /// The offset of the batch.
+        offset: Offset,
+        /// What is wrong with it.
+        source: BatchError,
+    },
+    /// A record cannot be understood.
+    #[error("the metadata log at offset {offset}: {source}")]
+    Record {
+        /// The record's offset.
+        offset: Offset,
+        /// What is wrong with it.
+        source: RecordError,
+    },
+    /// A record does not fit what came before.
+    #[error("the metadata log at offset {offset}: {source}")]
+    Image {
+        /// The record's offset.
+        offset: Offset,
+        /// Why it does not fit.
+        source: ImageError,
+    },
+    /// A record cannot be written.
+    #[error("record {offset} of a change: {problem}")]
+    Encode {
+        /// Its place in the change, from 0.
+        offset: Offset,
+        /// Why.
+        problem: String,
+    },
+    /// A snapshot cannot be read.
+    #[error("the metadata snapshot {name}: {source}")]
+    Snapshot {
+        /// Its file name.
+        name: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// The cluster's metadata and its log.
+#[derive(Debug)]
+pub struct Controller {
+    image: RwLock<Image>,
+    /// Held over deciding, appending and applying, so that wishes come one after another.
+    journal: Mutex<Journal>,
+    clock: SharedClock,
+}
+
+impl Controller {
+    /// The metadata that lies in `dir`, or that of a new cluster, which begins with `bootstrap`. With `durable`, each
+    /// change is on the disk before it takes effect.
+    pub fn open(
+        dir: &LogDir,
+        clock: SharedClock,
+        durable: bool,
+        bootstrap: impl FnOnce() -> Vec<MetadataRecord>,
+    ) -> Result<Controller, ControllerError> {
+        let (journal, image) = Journal::open(dir, clock.now(), durable)?;
+        let is_new = journal.is_empty();
+        let controller = Controller { image: RwLock::new(image), journal: Mutex::new(journal), clock };
+        if is_new {
+            controller.write(&mut controller.journal.lock(), &bootstrap())?;
+        }
+        Ok(controller)
+    }
+
+    /// Looks at the image. `look` must be short: changes wait for it.
+    pub fn read<R>(&self, look: impl FnOnce(&Image) -> R) -> R {
+        look(&self.image.read())
+    }
+
+    /// Changes the image by the records that `decide` comes to, once they are in the log.
+    ///
+    /// Waits for the disk: call it where a thread may. Fails as `decide` does, or with KAFKA_STORAGE_ERROR.
+    pub fn propose<T>(
+        &self,
+        decide: impl FnOnce(&Image) -> Result<(T, Vec<MetadataRecord>), Refusal>,
+    ) -> Result<T, Refusal> {
+        let mut journal = self.journal.lock();
+        let (answer, records) = self.read(decide)?;
+        self.write(&mut journal, &records).map_err(|error| {
+            tracing::error!(%error, "a change of the cluster's metadata was not written");
+            Refusal::new(ErrorCode::KAFKA_STORAGE_ERROR, error.to_string())
+        })?;
+        Ok(answer)
+    }
+
+    /// Makes sure that all is on the disk, and closes the log.
+    pub fn close(&self) -> Result<(), ControllerError> {
+        self.journal.lock().close(self.clock.now())
+    }
+
+    fn write(&self, journal: &mut Journal, records: &[MetadataRecord]) -> Result<(), ControllerError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let first = journal.append(records, self.clock.now())?;
+        let mut image = self.image.write();
+        for (offset, record) in (first..).zip(records) {
+            image.apply(record).map_err(|source| ControllerError::Image { offset, source })?;
+        }
+        Ok(())
+    }
+}

@@ -74,6 +74,8 @@ pub struct BrokerImage {
     pub fenced: bool,
     /// Its rack, where it told one.
     pub rack: Option<String>,
+    /// Where clients reach it: the host and port of its first listener.
+    pub endpoint: (String, u16),
 }
 
 /// Why a record does not fit the image.
@@ -281,6 +283,7 @@ impl Image {
             epoch: record.broker_epoch,
             fenced: record.fenced,
             rack: record.rack.as_ref().map(|rack| rack.to_string()),
+            endpoint: record.end_points.first().map(|end| (end.host.to_string(), end.port)).unwrap_or_default(),
         };
         self.brokers.insert(record.broker_id, image);
     }

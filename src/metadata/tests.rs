@@ -21,7 +21,7 @@ fn cluster() -> Image {
     let mut image = Image::default();
     let records = plan::bootstrap();
     apply(&mut image, records);
-    let registered = plan::register_broker(1, 0, ("localhost", 9092), Uuid::random());
+    let registered = plan::register_broker(&image, 1, ("localhost", 9092), Uuid::random());
     apply(&mut image, registered);
     image
 }

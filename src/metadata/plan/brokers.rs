@@ -21,12 +21,17 @@ pub fn bootstrap() -> Vec<MetadataRecord> {
     vec![feature("metadata.version", METADATA_VERSION)]
 }
 
-/// Registers a broker that is ready to lead at once, at `host:port`.
-pub fn register_broker(id: NodeId, epoch: i64, endpoint: (&str, u16), log_dir: Uuid) -> Vec<MetadataRecord> {
+/// Registers a broker that is ready to lead at once, at `host:port`; no records where it is registered just so.
+pub fn register_broker(image: &Image, id: NodeId, endpoint: (&str, u16), log_dir: Uuid) -> Vec<MetadataRecord> {
+    let known = image.brokers().find(|broker| broker.id == id);
+    let same = known.is_some_and(|broker| !broker.fenced && broker.endpoint == (endpoint.0.to_owned(), endpoint.1));
+    if same {
+        return Vec::new();
+    }
     vec![MetadataRecord::RegisterBroker(RegisterBrokerRecord {
         broker_id: id,
         incarnation_id: Uuid::random(),
-        broker_epoch: epoch,
+        broker_epoch: known.map_or(0, |broker| broker.epoch + 1),
         end_points: vec![BrokerEndpoint {
             name: Str::from("PLAINTEXT"),
             host: Str::from(endpoint.0),

@@ -1,0 +1,285 @@
+//! Fetch sessions (KIP-227): a consumer names its partitions once, and from then on only what changes.
+//!
+//! A request tells its session's id and an epoch that rises by one each time:
+//!
+//! | id | epoch | means |
+//! |---|---|---|
+//! | any | -1 | no session; one that is named ends |
+//! | any | 0 | a full request: a new session if there is room; one that is named ends |
+//! | n | e | the next step of session n: what is listed is added or changed, what is forgotten is taken out |
+//!
+//! The reply to a step holds only partitions that have something to say: records, an error, or a watermark that moved
+//! since the last reply. A session remembers what it said. Those whose records went out move to the end of the order, so
+//! that none starves. The cache has a fixed number of slots (`max.incremental.fetch.session.cache.slots`): a new session
+//! takes the slot of one that was idle for two minutes, or gets none and fetches in full each time.
+//!
+//! Nothing here reads a log or waits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::common::ids::{LeaderEpoch, Offset, Uuid};
+use crate::protocol::{ErrorCode, Str};
+
+/// A session that rested this long may be pushed out (as in Apache Kafka).
+const EVICTABLE_AFTER: Duration = Duration::from_secs(120);
+
+/// A topic as a fetch names it: by id from version 13 on, by name before.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum TopicKey {
+    /// By its id.
+    Id(Uuid),
+    /// By its name.
+    Name(Str),
+}
+
+/// What a consumer wants of one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) topic: TopicKey,
+    pub(crate) partition: i32,
+    pub(crate) current_leader_epoch: LeaderEpoch,
+    pub(crate) fetch_offset: Offset,
+    pub(crate) last_fetched_epoch: LeaderEpoch,
+    pub(crate) max_bytes: i32,
+}
+
+/// What the last reply said of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) high_watermark: Offset,
+    pub(crate) log_start_offset: Offset,
+}
+
+#[derive(Debug)]
+struct Entry {
+    target: Target,
+    said: Option<Said>,
+}
+
+#[derive(Debug)]
+struct Session {
+    epoch: i32,
+    /// The partitions in the order in which they are read.
+    order: Vec<Entry>,
+    last_used: Duration,
+}
+
+impl Session {
+    fn put(&mut self, target: Target) {
+        let same =
+            |entry: &&mut Entry| entry.target.topic == target.topic && entry.target.partition == target.partition;
+        match self.order.iter_mut().find(same) {
+            Some(entry) => entry.target = target,
+            None => self.order.push(Entry { target, said: None }),
+        }
+    }
+
+    /// As [`Session::put`] for many: a large session is searched by map and not by walking it for each.
+    fn put_all(&mut self, targets: Vec<Target>) {
+        if targets.len() < 8 || self.order.is_empty() {
+            let fresh = self.order.is_empty();
+            for target in targets {
+                if fresh {
+                    self.order.push(Entry { target, said: None });
+                } else {
+                    self.put(target);
+                }
+            }
+            return;
+        }
+        let mut places: HashMap<(TopicKey, i32), usize> = HashMap::with_capacity(self.order.len());
+        for (place, entry) in self.order.iter().enumerate() {
+            places.insert((entry.target.topic.clone(), entry.target.partition), place);
+        }
+        for target in targets {
+            match places.get(&(target.topic.clone(), target.partition)) {
+                Some(place) => self.order[*place].target = target,
+                None => {
+                    places.insert((target.topic.clone(), target.partition), self.order.len());
+                    self.order.push(Entry { target, said: None });
+                }
+            }
+        }
+    }
+}
+
+/// What a request comes to.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// The session's id, 0 for none.
+    pub(crate) session_id: i32,
+    /// Whether only what changed is told.
+    pub(crate) incremental: bool,
+    /// What to read, in this order.
+    pub(crate) targets: Vec<Target>,
+}
+
+#[derive(Debug, Default)]
+struct Cache {
+    sessions: HashMap<i32, Arc<Mutex<Session>>>,
+}
+
+/// All fetch sessions of a broker.
+#[derive(Debug)]
+pub(crate) struct FetchSessions {
+    slots: usize,
+    cache: Mutex<Cache>,
+}
+
+impl FetchSessions {
+    /// A cache of `slots` sessions.
+    pub(crate) fn new(slots: usize) -> FetchSessions {
+        FetchSessions { slots, cache: Mutex::default() }
+    }
+
+    /// Takes a request in: what it names becomes part of its session, and what is to be read comes out.
+    ///
+    /// Fails with FETCH_SESSION_ID_NOT_FOUND or INVALID_FETCH_SESSION_EPOCH, after which a client begins anew.
+    pub(crate) fn step(
+        &self,
+        (session_id, epoch): (i32, i32),
+        targets: Vec<Target>,
+        forgotten: &[(TopicKey, i32)],
+        now: Duration,
+    ) -> Result<Step, ErrorCode> {
+        if epoch <= 0 {
+            if session_id != 0 {
+                self.cache.lock().sessions.remove(&session_id);
+            }
+            let session_id = if epoch == 0 && !targets.is_empty() { self.open(&targets, now) } else { 0 };
+            return Ok(Step { session_id, incremental: false, targets });
+        }
+        let session = self.cache.lock().sessions.get(&session_id).cloned();
+        let session = session.ok_or(ErrorCode::FETCH_SESSION_ID_NOT_FOUND)?;
+        let mut session = session.lock();
+        if session.epoch != epoch {
+            return Err(ErrorCode::INVALID_FETCH_SESSION_EPOCH);
+        }
+        session.epoch = epoch.checked_add(1).unwrap_or(1);
+        session.last_used = now;
+        session.put_all(targets);
+        session.order.retain(|Entry { target, .. }| {
+            !forgotten.iter().any(|(topic, partition)| *topic == target.topic && *partition == target.partition)
+        });
+        let targets = session.order.iter().map(|entry| entry.target.clone()).collect();
+        Ok(Step { session_id, incremental: true, targets })
+    }
+
+    /// Notes what a reply says, and tells for each partition, in the order of [`Step::targets`], whether it belongs in
+    /// the reply. `said` holds `None` for an error; `data` whether there are records.
+    pub(crate) fn reply(&self, step: &Step, replies: &[(Option<Said>, bool)]) -> Vec<bool> {
+        let session = self.cache.lock().sessions.get(&step.session_id).cloned();
+        let Some(session) = session else { return vec![true; replies.len()] };
+        let mut session = session.lock();
+        if session.order.len() != replies.len() {
+            // The client changed the session meanwhile, on another connection; it will find its epoch wrong.
+            return vec![true; replies.len()];
+        }
+        let mut tell = Vec::with_capacity(replies.len());
+        for (entry, (said, data)) in session.order.iter_mut().zip(replies) {
+            tell.push(!step.incremental || *data || said.is_none() || entry.said != *said);
+            entry.said = *said;
+        }
+        // A stable partition of the order: those with records go behind those without.
+        let mut with_data = replies.iter().map(|(_, data)| *data);
+        let (behind, mut order): (Vec<Entry>, Vec<Entry>) =
+            std::mem::take(&mut session.order).into_iter().partition(|_| with_data.next().unwrap_or(false));
+        order.extend(behind);
+        session.order = order;
+        tell
+    }
+
+    fn open(&self, targets: &[Target], now: Duration) -> i32 {
+        let mut cache = self.cache.lock();
+        if cache.sessions.len() >= self.slots {
+            let oldest = cache.sessions.iter().map(|(id, session)| (session.lock().last_used, *id)).min();
+            match oldest {
+                Some((last_used, id)) if now.saturating_sub(last_used) > EVICTABLE_AFTER => {
+                    cache.sessions.remove(&id);
+                }
+                _ => return 0,
+            }
+        }
+        let id = loop {
+            let id = rand::random_range(1..=i32::MAX);
+            if !cache.sessions.contains_key(&id) {
+                break id;
+            }
+        };
+        let mut session = Session { epoch: 1, order: Vec::new(), last_used: now };
+        session.put_all(targets.to_vec());
+        cache.sessions.insert(id, Arc::new(Mutex::new(session)));
+        id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(partition: i32, fetch_offset: Offset) -> Target {
+        Target {
+            topic: TopicKey::Name(Str::from("t")),
+            partition,
+            current_leader_epoch: -1,
+            fetch_offset,
+            last_fetched_epoch: -1,
+            max_bytes: 100,
+        }
+    }
+
+    fn said(high_watermark: Offset) -> Option<Said> {
+        Some(Said { high_watermark, log_start_offset: 0 })
+    }
+
+    const NOW: Duration = Duration::ZERO;
+
+    #[test]
+    fn a_step_reads_all_and_tells_what_changed() {
+        let sessions = FetchSessions::new(10);
+        let full = sessions.step((0, 0), vec![target(0, 0), target(1, 0)], &[], NOW).unwrap();
+        assert!(full.session_id != 0 && !full.incremental);
+        assert_eq!(sessions.reply(&full, &[(said(5), true), (said(0), false)]), [true, true]);
+
+        // Partition 0 had records, so it comes last now.
+        let next = sessions.step((full.session_id, 1), vec![target(0, 5)], &[], NOW).unwrap();
+        assert_eq!(next.targets, [target(1, 0), target(0, 5)]);
+        assert_eq!(sessions.reply(&next, &[(said(0), false), (said(5), false)]), [false, false]);
+
+        let next = sessions.step((full.session_id, 2), vec![], &[], NOW).unwrap();
+        assert_eq!(sessions.reply(&next, &[(said(1), false), (None, false)]), [true, true]);
+    }
+
+    #[test]
+    fn a_forgotten_partition_is_not_read() {
+        let sessions = FetchSessions::new(10);
+        let full = sessions.step((0, 0), vec![target(0, 0), target(1, 0)], &[], NOW).unwrap();
+        let forgotten = [(TopicKey::Name(Str::from("t")), 0)];
+        let next = sessions.step((full.session_id, 1), vec![], &forgotten, NOW).unwrap();
+        assert_eq!(next.targets, [target(1, 0)]);
+    }
+
+    #[test]
+    fn a_wrong_epoch_or_id_is_refused() {
+        let sessions = FetchSessions::new(10);
+        let id = sessions.step((0, 0), vec![target(0, 0)], &[], NOW).unwrap().session_id;
+        assert_eq!(sessions.step((id, 2), vec![], &[], NOW).unwrap_err(), ErrorCode::INVALID_FETCH_SESSION_EPOCH);
+        assert_eq!(sessions.step((id ^ 1, 1), vec![], &[], NOW).unwrap_err(), ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+        sessions.step((id, -1), vec![target(0, 0)], &[], NOW).unwrap();
+        assert_eq!(sessions.step((id, 1), vec![], &[], NOW).unwrap_err(), ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+    }
+
+    #[test]
+    fn a_full_cache_gives_up_only_sessions_at_rest() {
+        let sessions = FetchSessions::new(1);
+        let first = sessions.step((0, 0), vec![target(0, 0)], &[], NOW).unwrap().session_id;
+        assert_eq!(sessions.step((0, 0), vec![target(0, 0)], &[], NOW).unwrap().session_id, 0);
+        let later = NOW + EVICTABLE_AFTER + Duration::from_secs(1);
+        let second = sessions.step((0, 0), vec![target(0, 0)], &[], later).unwrap().session_id;
+        assert!(second != 0 && second != first);
+    }
+}

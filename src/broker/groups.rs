@@ -1,0 +1,280 @@
+//! Runs the group coordinator over `__consumer_offsets`: one shard a partition, loaded when first asked for.
+//!
+//! A request goes to its group's shard with a token; the shard gives a step: replies for whoever waits on a token, and
+//! records to write. The records of a write become one batch in the shard's partition, and what came of it goes back to
+//! the shard, which may give a further step. A shard is locked over all of that, so its log and its state go the same
+//! way. One task a shard sleeps until its first deadline, on the broker's clock.
+//!
+//! What the rules are, only the coordinator knows; what a request looks like on the wire, only the handlers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use super::Broker;
+use super::topics::OFFSETS_TOPIC;
+use crate::common::ids::Timestamp;
+use crate::coordinator::records::Record;
+use crate::coordinator::{GroupConfig, GroupShard, Reply, ReplyToken, Step, Write, partition_for};
+use crate::protocol::{EncodeError, ErrorCode};
+use crate::record::{BatchBuilder, BatchError, BatchOptions, batches};
+use crate::replica::{FetchFrom, Partition};
+
+/// How much of a partition is read at a time when its shard is loaded.
+const LOAD: usize = 4 << 20;
+/// What a batch of records may decompress to.
+const MAX_BATCH: usize = 64 << 20;
+
+/// All shards of a broker.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    shards: Mutex<HashMap<i32, Arc<tokio::sync::OnceCell<Arc<Shard>>>>>,
+    tokens: AtomicU64,
+}
+
+/// One partition of `__consumer_offsets`, and the groups it keeps.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    state: Mutex<State>,
+    partition: Arc<Partition>,
+    /// Told when the first deadline may have moved up.
+    deadline: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    groups: GroupShard,
+    waiting: HashMap<ReplyToken, oneshot::Sender<Reply>>,
+}
+
+impl Broker {
+    /// Asks the shard of `group_id`, and waits for the reply.
+    ///
+    /// Fails where the shard cannot be loaded, or the broker stops before there is a reply.
+    pub(crate) async fn ask_group(
+        self: &Arc<Self>,
+        group_id: &str,
+        ask: impl FnOnce(&mut GroupShard, ReplyToken, Timestamp) -> Step,
+    ) -> Result<Reply, ErrorCode> {
+        let shard = self.shard_of(group_id).await?;
+        let (sender, receiver) = oneshot::channel();
+        let token = ReplyToken(self.groups.tokens.fetch_add(1, Ordering::Relaxed));
+        shard.run(self.clock().now(), |state, now| {
+            state.waiting.insert(token, sender);
+            ask(&mut state.groups, token, now)
+        });
+        tokio::select! {
+            reply = receiver => reply.map_err(|_| ErrorCode::NOT_COORDINATOR),
+            () = self.shutdown().begun() => Err(ErrorCode::NOT_COORDINATOR),
+        }
+    }
+
+    /// Looks at the shard of `group_id`.
+    pub(crate) async fn look_at_group<R>(
+        self: &Arc<Self>,
+        group_id: &str,
+        look: impl FnOnce(&GroupShard) -> R,
+    ) -> Result<R, ErrorCode> {
+        let shard = self.shard_of(group_id).await?;
+        let state = shard.state.lock();
+        Ok(look(&state.groups))
+    }
+
+    /// All shards, loaded.
+    pub(crate) async fn all_shards(self: &Arc<Self>) -> Result<Vec<Arc<Shard>>, ErrorCode> {
+        let count = self.offsets_partitions();
+        let mut shards = Vec::new();
+        for index in 0..count {
+            shards.push(self.shard(index).await?);
+        }
+        Ok(shards)
+    }
+
+    async fn shard_of(self: &Arc<Self>, group_id: &str) -> Result<Arc<Shard>, ErrorCode> {
+        self.ensure_offsets_topic().await?;
+        self.shard(partition_for(group_id, self.offsets_partitions())).await
+    }
+
+    fn offsets_partitions(&self) -> i32 {
+        let count = self.controller().read(|image| image.topic(OFFSETS_TOPIC).map(|topic| topic.partitions.len()));
+        count.and_then(|count| i32::try_from(count).ok()).unwrap_or(0)
+    }
+
+    async fn shard(self: &Arc<Self>, index: i32) -> Result<Arc<Shard>, ErrorCode> {
+        let cell = self.groups.shards.lock().entry(index).or_default().clone();
+        let loaded = cell.get_or_try_init(|| self.load(index)).await;
+        loaded.cloned().inspect_err(|code| tracing::error!(%code, partition = index, "{OFFSETS_TOPIC} was not loaded"))
+    }
+
+    async fn load(self: &Arc<Self>, index: i32) -> Result<Arc<Shard>, ErrorCode> {
+        let partition = self.find_partition(OFFSETS_TOPIC, index).await?;
+        let config = GroupConfig::new(&self.values());
+        let now = self.clock().now();
+        let loading = {
+            let partition = partition.clone();
+            tokio::task::spawn_blocking(move || {
+                let mut groups = GroupShard::new(config);
+                replay(&partition, &mut groups)?;
+                Ok(groups)
+            })
+        };
+        let groups = loading.await.unwrap_or(Err(LoadError::Ended)).map_err(|error| {
+            tracing::error!(%error, partition = index, "{OFFSETS_TOPIC} cannot be read");
+            ErrorCode::COORDINATOR_NOT_AVAILABLE
+        })?;
+        let state = Mutex::new(State { groups, waiting: HashMap::new() });
+        let shard = Arc::new(Shard { state, partition, deadline: Notify::new() });
+        shard.run(now, |state, now| state.groups.on_loaded(now));
+        self.shutdown().spawn(shard.clone().keep_time(self.clone()));
+        Ok(shard)
+    }
+}
+
+impl Shard {
+    /// Looks at the groups.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&GroupShard) -> R) -> R {
+        look(&self.state.lock().groups)
+    }
+
+    /// Takes a step and all that follow from it.
+    pub(crate) fn step(&self, now: Timestamp, work: impl FnOnce(&mut GroupShard, Timestamp) -> Step) {
+        self.run(now, |state, now| work(&mut state.groups, now));
+    }
+
+    fn run(&self, now: Timestamp, work: impl FnOnce(&mut State, Timestamp) -> Step) {
+        let mut state = self.state.lock();
+        let before = state.groups.next_deadline();
+        let mut steps = vec![work(&mut state, now)];
+        while let Some(step) = steps.pop() {
+            for (token, reply) in step.replies {
+                if let Some(sender) = state.waiting.remove(&token) {
+                    // Whoever asked may be gone.
+                    let _ = sender.send(reply);
+                }
+            }
+            for Write { id, records } in step.writes {
+                let written = self.append(&records, now);
+                steps.push(state.groups.on_written(id, written, now));
+            }
+        }
+        if state.groups.next_deadline() != before {
+            self.deadline.notify_one();
+        }
+    }
+
+    fn append(&self, records: &[Record], now: Timestamp) -> Result<(), ErrorCode> {
+        let batch = batch(records, now).map_err(|error| {
+            tracing::error!(%error, "a change of a group cannot be written");
+            ErrorCode::UNKNOWN_SERVER_ERROR
+        })?;
+        self.partition.append(batch, now).map(|_| ()).map_err(|error| {
+            tracing::error!(partition = %self.partition.id(), %error, "a change of a group was not written");
+            super::handlers::append_error_code(&error)
+        })
+    }
+
+    /// Tells the shard the time when its first deadline has come.
+    async fn keep_time(self: Arc<Self>, broker: Arc<Broker>) {
+        let clock = broker.clock().clone();
+        let shutdown = broker.shutdown().clone();
+        drop(broker);
+        loop {
+            let deadline = self.state.lock().groups.next_deadline();
+            let due = async {
+                match deadline {
+                    Some(deadline) => {
+                        let left = u64::try_from(deadline - clock.now()).unwrap_or(0);
+                        clock.sleep(Duration::from_millis(left)).await;
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => self.step(clock.now(), GroupShard::on_time),
+                () = self.deadline.notified() => {}
+                () = shutdown.begun() => return,
+            }
+        }
+    }
+}
+
+impl Groups {
+    /// Forgets what groups committed for a topic that is gone.
+    pub(crate) fn topic_deleted(&self, broker: &Broker, topic: &str) {
+        let shards: Vec<_> = self.shards.lock().values().filter_map(|cell| cell.get().cloned()).collect();
+        for shard in shards {
+            shard.step(broker.clock().now(), |groups, _| groups.on_topics_deleted(&[topic.to_owned()]));
+        }
+    }
+}
+
+/// Why a shard cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error("{0}")]
+    Read(#[from] crate::replica::FetchError),
+    #[error("{0}")]
+    Batch(#[from] BatchError),
+    #[error("the broker stops")]
+    Ended,
+}
+
+/// Hands all records of a partition to its shard.
+fn replay(partition: &Partition, groups: &mut GroupShard) -> Result<(), LoadError> {
+    let mut offset = partition.log_start_offset();
+    while offset < partition.high_watermark() {
+        let from = FetchFrom {
+            offset,
+            current_leader_epoch: -1,
+            last_fetched_epoch: -1,
+            max_bytes: LOAD,
+            min_one: true,
+            read_committed: false,
+        };
+        let records = partition.fetch(from)?.records;
+        if records.is_empty() {
+            break;
+        }
+        for batch in batches(&records) {
+            let batch = batch?;
+            offset = batch.next_offset();
+            if batch.is_control() {
+                continue;
+            }
+            for record in batch.body(MAX_BATCH)?.iter() {
+                let record = record?;
+                let Some(key) = record.key else { continue };
+                let value = record.value.map(Bytes::copy_from_slice);
+                // A damaged record is counted, and what it said is lost; the others still hold.
+                if let Err(error) = groups.replay(Bytes::copy_from_slice(key), value) {
+                    tracing::warn!(partition = %partition.id(), offset = record.offset, %error, "a record was passed over");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Records as the bytes of one batch.
+fn batch(records: &[Record], now: Timestamp) -> Result<Bytes, BuildError> {
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    for record in records {
+        let (key, value) = record.encode()?;
+        builder.append(now, Some(&key), value.as_deref(), std::iter::empty());
+    }
+    Ok(builder.build()?)
+}
+
+/// Why records cannot be written.
+#[derive(Debug, thiserror::Error)]
+enum BuildError {
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+}

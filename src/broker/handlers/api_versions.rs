@@ -1,0 +1,79 @@
+//! ApiVersions (key 18): what this broker serves, and which features the cluster has agreed on.
+//!
+//! Versions 0-4 are served. An unknown version is answered in version 0 with UNSUPPORTED_VERSION and our range, so that
+//! a newer client can come again; the response header has always version 0, since the client does not know ours yet.
+//!   3  flexible: the client's software name and version; features     4  features with a minimum of 0
+//!
+//! Rules
+//!   the list derives from the table of handlers: what is not served is not in it
+
+use super::{Context, Outcome};
+use crate::broker::Broker;
+use crate::protocol::messages::api_versions::{
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
+};
+use crate::protocol::{ErrorCode, Str};
+
+pub(super) async fn handle(
+    broker: &Broker,
+    context: &Context,
+    request: ApiVersionsRequest,
+) -> Outcome<ApiVersionsResponse> {
+    if context.version >= 3
+        && !(is_software_name(&request.client_software_name) && is_software_name(&request.client_software_version))
+    {
+        return Outcome::Reply(ApiVersionsResponse {
+            error_code: ErrorCode::INVALID_REQUEST,
+            ..Default::default()
+        });
+    }
+    let features: Vec<(Str, i16)> = broker
+        .controller()
+        .read(|image| image.features().iter().map(|(name, level)| (Str::from(name.as_str()), *level)).collect());
+    let supported = features.iter().map(|(name, level)| SupportedFeatureKey {
+        name: name.clone(),
+        min_version: *level,
+        max_version: *level,
+    });
+    let finalized = features.iter().map(|(name, level)| FinalizedFeatureKey {
+        name: name.clone(),
+        max_version_level: *level,
+        min_version_level: *level,
+    });
+    Outcome::Reply(ApiVersionsResponse {
+        api_keys: served(),
+        supported_features: supported.collect(),
+        finalized_features: finalized.collect(),
+        finalized_features_epoch: 0,
+        ..Default::default()
+    })
+}
+
+/// The reply to a version that this broker does not know: in version 0.
+pub(super) fn unsupported() -> ApiVersionsResponse {
+    ApiVersionsResponse { error_code: ErrorCode::UNSUPPORTED_VERSION, api_keys: served(), ..Default::default() }
+}
+
+fn served() -> Vec<ApiVersion> {
+    let mut keys: Vec<ApiVersion> = super::SERVED
+        .iter()
+        .map(|key| {
+            let versions = key.spec().advertised;
+            ApiVersion {
+                api_key: key.spec().key,
+                min_version: versions.min,
+                max_version: versions.max,
+            }
+        })
+        .collect();
+    keys.sort_unstable_by_key(|version| version.api_key);
+    keys
+}
+
+/// Kafka's rule: letters, digits, '-' and '.', an alphanumeric at both ends.
+fn is_software_name(name: &str) -> bool {
+    let alphanumeric = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    alphanumeric(name.chars().next())
+        && alphanumeric(name.chars().next_back())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
+}

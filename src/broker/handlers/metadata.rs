@@ -1,0 +1,101 @@
+//! Metadata (key 3): the brokers, and the partitions and leaders of the topics that a client asks for.
+//!
+//! Versions 0-13 are served.
+//!   1  a null list asks for all topics; controller id    8  authorized operations (told only with an authorizer)
+//!   4  the client may forbid auto-creation              10  topic ids; 12 a topic may be asked for by id alone
+//!
+//! Rules
+//!   all topics     version 0: an empty list; from 1: null. An empty list then asks for the brokers only.
+//!   unknown topic  made, where both the client and `auto.create.topics.enable` allow it; the answer is still
+//!                  LEADER_NOT_AVAILABLE only if making it failed to finish, else the new topic itself
+//!   unknown id     UNKNOWN_TOPIC_ID
+
+use super::{Context, Outcome};
+use crate::broker::Broker;
+use crate::metadata::image::TopicImage;
+use crate::metadata::plan::CreateTopic;
+use crate::metadata::topic_name;
+use crate::protocol::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
+    MetadataResponseTopic,
+};
+use crate::protocol::{ErrorCode, Str};
+
+pub(super) async fn handle(broker: &Broker, context: &Context, request: MetadataRequest) -> Outcome<MetadataResponse> {
+    let topics = match request.topics {
+        None => all(broker),
+        Some(topics) if context.version == 0 && topics.is_empty() => all(broker),
+        Some(topics) => {
+            let mut answers = Vec::with_capacity(topics.len());
+            for topic in topics {
+                answers.push(one(broker, topic, request.allow_auto_topic_creation || context.version < 4).await);
+            }
+            answers
+        }
+    };
+    let node = broker.node();
+    let (host, port) = broker.endpoint();
+    Outcome::Reply(MetadataResponse {
+        brokers: vec![MetadataResponseBroker { node_id: node.id, host, port, rack: node.rack.clone() }],
+        cluster_id: Some(node.cluster_id.clone()),
+        controller_id: node.id,
+        topics,
+        ..Default::default()
+    })
+}
+
+fn all(broker: &Broker) -> Vec<MetadataResponseTopic> {
+    let mut topics: Vec<_> = broker.controller().read(|image| image.topics().map(describe).collect());
+    topics.sort_unstable_by(|a: &MetadataResponseTopic, b| a.name.cmp(&b.name));
+    topics
+}
+
+async fn one(broker: &Broker, asked: MetadataRequestTopic, may_create: bool) -> MetadataResponseTopic {
+    let refuse = |asked: MetadataRequestTopic, code: ErrorCode| MetadataResponseTopic {
+        error_code: code,
+        is_internal: asked.name.as_deref().is_some_and(topic_name::is_internal),
+        name: asked.name,
+        topic_id: asked.topic_id,
+        ..Default::default()
+    };
+    let Some(name) = asked.name.clone() else {
+        let found = broker.controller().read(|image| image.topic_by_id(asked.topic_id).map(describe));
+        return found.unwrap_or_else(|| refuse(asked, ErrorCode::UNKNOWN_TOPIC_ID));
+    };
+    if let Some(found) = broker.controller().read(|image| image.topic(&name).map(describe)) {
+        return found;
+    }
+    if topic_name::validate(&name).is_err() {
+        return refuse(asked, ErrorCode::INVALID_TOPIC_EXCEPTION);
+    }
+    if !may_create || !broker.auto_creates_topics() {
+        return refuse(asked, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    }
+    let wish = CreateTopic { name: name.to_string(), partitions: -1, replication_factor: -1, ..Default::default() };
+    match broker.create_topic(wish).await {
+        // Another client may have been faster: that is as good.
+        Ok(()) => {}
+        Err(refusal) if refusal.code == ErrorCode::TOPIC_ALREADY_EXISTS => {}
+        Err(refusal) => return refuse(asked, refusal.code),
+    }
+    let made = broker.controller().read(|image| image.topic(&name).map(describe));
+    made.unwrap_or_else(|| refuse(asked, ErrorCode::LEADER_NOT_AVAILABLE))
+}
+
+fn describe(topic: &TopicImage) -> MetadataResponseTopic {
+    let partition = |(index, partition): (i32, &crate::metadata::image::PartitionImage)| MetadataResponsePartition {
+        partition_index: index,
+        leader_id: partition.leader,
+        leader_epoch: partition.leader_epoch,
+        replica_nodes: partition.replicas.clone(),
+        isr_nodes: partition.isr.clone(),
+        ..Default::default()
+    };
+    MetadataResponseTopic {
+        name: Some(Str::from(topic.name.as_str())),
+        topic_id: topic.id,
+        is_internal: topic_name::is_internal(&topic.name),
+        partitions: (0..).zip(&topic.partitions).map(partition).collect(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,173 @@
+//! One file an API: what each version means and what the rules are stands on its top.
+//!
+//! The table below is all there is to register: a line in it makes an API served, and so advertised. Each handler gets
+//! its own request, decoded, and returns an [`Outcome`]; none sees a frame, a socket or another handler.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Broker, Connection, Reply, ReplyFuture};
+use crate::log::{AppendError, ReadError};
+use crate::protocol::messages::api_versions::ApiVersionsRequest;
+use crate::protocol::{
+    ApiKey, Decoder, EncodeError, ErrorCode, Frame, Request, RequestHeader, Str, decode_request_header, encode_response,
+};
+
+/// One line an API: its key, and the module whose `handle` answers it.
+macro_rules! served {
+    ($($key:ident => $module:ident,)*) => {
+        $(mod $module;)*
+
+        /// The APIs that this broker serves.
+        const SERVED: &[ApiKey] = &[$(ApiKey::$key),*];
+
+        fn dispatch(broker: Arc<Broker>, context: Context, header: RequestHeader, body: Decoder) -> ReplyFuture {
+            match header.api_key {
+                $(ApiKey::$key => Box::pin(async move {
+                    let (request, kind) = match decode(&header, body) {
+                        Ok(decoded) => decoded,
+                        Err(reply) => return reply,
+                    };
+                    encode(&header, kind, $module::handle(&broker, &context, request).await)
+                }),)*
+                #[allow(unreachable_patterns)]
+                key => Box::pin(std::future::ready(Reply::Close(format!("{key} is not served yet")))),
+            }
+        }
+    };
+}
+
+served! {
+    Produce => produce,
+    Fetch => fetch,
+    ListOffsets => list_offsets,
+    Metadata => metadata,
+    OffsetCommit => offset_commit,
+    OffsetFetch => offset_fetch,
+    FindCoordinator => find_coordinator,
+    JoinGroup => join_group,
+    Heartbeat => heartbeat,
+    LeaveGroup => leave_group,
+    SyncGroup => sync_group,
+    DescribeGroups => describe_groups,
+    ListGroups => list_groups,
+    ApiVersions => api_versions,
+    CreateTopics => create_topics,
+    DeleteTopics => delete_topics,
+    DeleteRecords => delete_records,
+    InitProducerId => init_producer_id,
+    OffsetForLeaderEpoch => offset_for_leader_epoch,
+    DescribeConfigs => describe_configs,
+    AlterConfigs => alter_configs,
+    DescribeLogDirs => describe_log_dirs,
+    CreatePartitions => create_partitions,
+    DeleteGroups => delete_groups,
+    IncrementalAlterConfigs => incremental_alter_configs,
+    OffsetDelete => offset_delete,
+    DescribeCluster => describe_cluster,
+    DescribeProducers => describe_producers,
+    ListConfigResources => list_config_resources,
+    DescribeTopicPartitions => describe_topic_partitions,
+}
+
+/// Who asks, and in which version.
+#[derive(Debug)]
+struct Context {
+    /// The version of the request and of its reply.
+    version: i16,
+    /// What the client calls itself.
+    client_id: Option<Str>,
+    /// Where the request came from.
+    connection: Arc<Connection>,
+}
+
+impl Context {
+    /// What the client calls itself; empty where it does not say.
+    fn client_id(&self) -> String {
+        self.client_id.as_deref().unwrap_or_default().to_owned()
+    }
+
+    /// Where the client is, as Kafka writes it.
+    fn client_host(&self) -> String {
+        format!("/{}", self.connection.peer.ip())
+    }
+}
+
+/// What a handler returns.
+#[derive(Debug)]
+enum Outcome<R> {
+    /// A reply.
+    Reply(R),
+    /// No reply is due (a produce with acks 0).
+    Nothing,
+    /// The connection is closed, with a reason for the broker's log.
+    Close(String),
+}
+
+/// Works on the request in `frame`.
+pub(super) fn handle(broker: &Arc<Broker>, connection: &Arc<Connection>, frame: Bytes) -> ReplyFuture {
+    let (header, body) = match decode_request_header(frame) {
+        Ok(parts) => parts,
+        Err(error) => return close(error.to_string()),
+    };
+    let (key, version) = (header.api_key, header.api_version);
+    if !key.spec().served.contains(version) {
+        if key == ApiKey::ApiVersions {
+            let reply = encode_response::<ApiVersionsRequest>(&api_versions::unsupported(), 0, header.correlation_id);
+            return Box::pin(std::future::ready(sent(reply)));
+        }
+        return close(format!("{key} version {version} is not served"));
+    }
+    let context = Context { version, client_id: header.client_id.clone(), connection: connection.clone() };
+    dispatch(broker.clone(), context, header, body)
+}
+
+fn close(reason: String) -> ReplyFuture {
+    Box::pin(std::future::ready(Reply::Close(reason)))
+}
+
+/// The request, and its type for the reply.
+fn decode<R: Request>(header: &RequestHeader, mut body: Decoder) -> Result<(R, PhantomData<R>), Reply> {
+    let request = R::decode(&mut body, header.api_version);
+    request.map(|request| (request, PhantomData)).map_err(|error| Reply::Close(error.to_string()))
+}
+
+fn encode<R: Request>(header: &RequestHeader, _: PhantomData<R>, outcome: Outcome<R::Response>) -> Reply {
+    match outcome {
+        Outcome::Reply(response) => sent(encode_response::<R>(&response, header.api_version, header.correlation_id)),
+        Outcome::Nothing => Reply::Nothing,
+        Outcome::Close(reason) => Reply::Close(reason),
+    }
+}
+
+fn sent(reply: Result<Frame, EncodeError>) -> Reply {
+    match reply {
+        Ok(frame) => Reply::Send(frame),
+        Err(error) => Reply::Close(format!("a reply cannot be told: {error}")),
+    }
+}
+
+/// The code of an append that failed.
+pub(super) fn append_error_code(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::CorruptMessage(_) => ErrorCode::CORRUPT_MESSAGE,
+        AppendError::UnsupportedMagic(_) | AppendError::InvalidRecord { .. } => ErrorCode::INVALID_RECORD,
+        AppendError::InvalidTimestamp { .. } => ErrorCode::INVALID_TIMESTAMP,
+        AppendError::MessageTooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
+        AppendError::RecordListTooLarge { .. } => ErrorCode::RECORD_LIST_TOO_LARGE,
+        AppendError::UnsupportedCompression(_) => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+        AppendError::OutOfOrderSequence { .. } => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
+        AppendError::InvalidProducerEpoch(_) => ErrorCode::INVALID_PRODUCER_EPOCH,
+        // Only followers are told an offset, and none is here.
+        AppendError::UnexpectedOffset { .. } => ErrorCode::UNKNOWN_SERVER_ERROR,
+        AppendError::Storage(_) => ErrorCode::KAFKA_STORAGE_ERROR,
+    }
+}
+
+/// The code of a log that cannot be read.
+fn read_error_code(error: ReadError) -> ErrorCode {
+    tracing::error!(%error, "a log could not be read");
+    ErrorCode::KAFKA_STORAGE_ERROR
+}

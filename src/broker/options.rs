@@ -1,0 +1,126 @@
+//! Starting a broker from its data dir, and stopping it.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::RwLock;
+
+use super::fetch_session::FetchSessions;
+use super::groups::Groups;
+use super::topics::ProducerIds;
+use super::{Broker, Node, background};
+use crate::common::clock::SharedClock;
+use crate::common::shutdown::Shutdown;
+use crate::config::{ConfigError, Values, broker as key, rules};
+use crate::controller::{Controller, ControllerError};
+use crate::log::fs::FileSystem;
+use crate::log::{Handles, LogDir, StorageError};
+use crate::metadata::plan;
+use crate::protocol::Str;
+use crate::replica::ReplicaManager;
+
+/// How many files and maps of logs are kept open.
+const MAX_OPEN_FILES: usize = 512;
+
+/// What a broker is started with.
+#[derive(Debug, Clone)]
+pub struct BrokerOptions {
+    /// Its properties.
+    pub properties: Arc<Values>,
+    /// The clock.
+    pub clock: SharedClock,
+    /// The file system.
+    pub file_system: Arc<dyn FileSystem>,
+    /// Whether changes of the metadata are synced before they take effect: not for data that goes away with the broker.
+    pub durable: bool,
+}
+
+/// Why a broker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A config is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The configs ask for what this broker cannot do.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The data dir cannot be opened.
+    #[error(transparent)]
+    Log(#[from] StorageError),
+    /// The metadata cannot be read.
+    #[error(transparent)]
+    Controller(#[from] ControllerError),
+}
+
+impl Broker {
+    /// Opens the data dir that the properties name, or makes it, and starts what a broker does from time to time.
+    ///
+    /// Reads from disk: call it where a thread may wait. Must run on a tokio runtime.
+    pub fn open(options: BrokerOptions) -> Result<Arc<Broker>, OpenError> {
+        let BrokerOptions { properties, clock, file_system, durable } = options;
+        let node_id = rules::node_id(&properties);
+        let dirs = rules::data_dirs(&properties);
+        let [dir] = dirs.as_slice() else {
+            let sentence = format!("log.dirs names {} folders: this broker keeps its records in one", dirs.len());
+            return Err(OpenError::Unsupported(sentence));
+        };
+        let handles = Handles::new(file_system, MAX_OPEN_FILES);
+        let dir = LogDir::open(handles, &PathBuf::from(dir), &std::process::id().to_string())?;
+        let meta = dir.claim(None, node_id)?;
+        let controller = Arc::new(Controller::open(&dir, clock.clone(), durable, plan::bootstrap)?);
+        let values = controller.read(|image| plan::broker_values(image, &properties, node_id))?;
+        let node = Node {
+            id: node_id,
+            cluster_id: Str::from(meta.cluster_id),
+            directory_id: meta.directory_id,
+            rack: values.get(key::BROKER_RACK).map(Str::from),
+        };
+        let replicas = controller.read(|image| {
+            ReplicaManager::new(dir, clock.clone(), |id, topic_id| {
+                image.topic(&id.topic).is_some_and(|topic| topic_id.is_none_or(|id| id == topic.id))
+            })
+        })?;
+        let slots = usize::try_from(values.get(key::MAX_INCREMENTAL_FETCH_SESSION_CACHE_SLOTS)).unwrap_or(0);
+        let broker = Arc::new(Broker {
+            node,
+            properties,
+            values: RwLock::new(Arc::new(values)),
+            replicas: Arc::new(replicas),
+            clock,
+            shutdown: Shutdown::new(),
+            controller,
+            groups: Groups::default(),
+            fetch_sessions: FetchSessions::new(slots),
+            endpoint: OnceLock::new(),
+            producer_ids: ProducerIds::default(),
+            connections: AtomicU64::new(0),
+        });
+        background::start(&broker);
+        Ok(broker)
+    }
+
+    /// Ends all that runs and closes every log; the next start then trusts what it finds.
+    pub async fn stop(self: &Arc<Self>) -> Result<(), OpenError> {
+        self.shutdown.finish().await;
+        let broker = self.clone();
+        let closing = tokio::task::spawn_blocking(move || {
+            // The metadata first: a stop is only clean with it.
+            broker.controller.close()?;
+            Ok(broker.replicas.close(broker.clock.now())?)
+        });
+        closing.await.unwrap_or_else(|ended| Err(OpenError::Unsupported(ended.to_string())))
+    }
+
+    /// Where the records lie.
+    pub(crate) fn log_dir(&self) -> &Path {
+        self.replicas.root()
+    }
+
+    /// The bytes of the volume that the records lie on, and how many of them are free; `None` where it does not tell.
+    pub(crate) fn log_dir_volume(&self) -> Option<(i64, i64)> {
+        let volume = rustix::fs::statvfs(self.log_dir()).ok()?;
+        let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(volume.f_frsize)).ok();
+        Some((bytes(volume.f_blocks)?, bytes(volume.f_bavail)?))
+    }
+}

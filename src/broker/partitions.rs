@@ -1,0 +1,69 @@
+//! Finding the partition that a request means.
+
+use std::sync::Arc;
+
+use super::Broker;
+use super::configs::log_config;
+use crate::common::ids::{TopicPartition, Uuid};
+use crate::config::{broker as broker_key, topic as topic_key};
+use crate::metadata::{Image, plan};
+use crate::protocol::ErrorCode;
+use crate::replica::{Partition, PartitionSpec};
+
+impl Broker {
+    /// The partition `index` of `topic`, opened if it is not.
+    ///
+    /// Fails with UNKNOWN_TOPIC_OR_PARTITION, or KAFKA_STORAGE_ERROR if its log cannot be opened.
+    pub(crate) async fn find_partition(&self, topic: &str, index: i32) -> Result<Arc<Partition>, ErrorCode> {
+        if let Some(partition) = self.replicas.get(topic, index) {
+            return Ok(partition);
+        }
+        let spec = self.controller.read(|image| self.partition_spec(image, topic, index));
+        let spec = spec.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let id = spec.id.clone();
+        self.replicas.open(spec).await.map_err(|error| {
+            tracing::error!(partition = %id, %error, "a partition's log could not be opened");
+            ErrorCode::KAFKA_STORAGE_ERROR
+        })
+    }
+
+    /// As [`Broker::find_partition`], by the topic's id; fails with UNKNOWN_TOPIC_ID if there is none.
+    pub(crate) async fn find_partition_by_id(&self, id: Uuid, index: i32) -> Result<Arc<Partition>, ErrorCode> {
+        let found = self.controller.read(|image| {
+            let topic = image.topic_by_id(id)?;
+            Some(self.replicas.get(&topic.name, index).ok_or_else(|| topic.name.clone()))
+        });
+        match found {
+            None => Err(ErrorCode::UNKNOWN_TOPIC_ID),
+            Some(Ok(partition)) => Ok(partition),
+            Some(Err(name)) => self.find_partition(&name, index).await,
+        }
+    }
+
+    /// Whether there is such a partition.
+    pub(crate) fn has_partition(&self, topic: &str, index: i32) -> bool {
+        self.controller.read(|image| image.partition(topic, index).is_some())
+    }
+
+    /// How many bytes a fetch hands out at most (`fetch.max.bytes`).
+    pub(crate) fn fetch_max_bytes(&self) -> i32 {
+        i32::try_from(self.values().get(broker_key::FETCH_MAX_BYTES)).unwrap_or(i32::MAX)
+    }
+
+    /// What is to be known of a partition to open it; `None` where there is no such partition.
+    pub(crate) fn partition_spec(&self, image: &Image, topic: &str, index: i32) -> Option<PartitionSpec> {
+        let partition = image.partition(topic, index)?;
+        // A topic's configs were checked when they were set; a broker's change meanwhile may have made them clash, and
+        // then the topic goes by the defaults rather than not at all.
+        let values = self.values_of_topic(image, topic).or_else(|_| plan::topic_values(topic, &self.values(), None));
+        let values = values.ok()?;
+        Some(PartitionSpec {
+            id: TopicPartition::new(topic, index),
+            topic_id: image.topic(topic)?.id,
+            leader_id: self.node.id,
+            leader_epoch: partition.leader_epoch,
+            min_in_sync_replicas: values.get(topic_key::MIN_INSYNC_REPLICAS),
+            config: log_config(&values, &self.values()),
+        })
+    }
+}

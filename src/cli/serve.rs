@@ -1,0 +1,73 @@
+//! `strandline serve`: one broker, until SIGTERM or Ctrl-C.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::Failure;
+use crate::cluster::{BrokerSettings, RunningBroker};
+
+/// Where a broker listens that was told nothing: this machine only, for there is no authentication yet.
+const LISTEN: &str = "127.0.0.1:9092";
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// Kafka's own server.properties; what is not in it has Kafka's default
+    file: Option<PathBuf>,
+    /// One broker config, over what the file says (may be repeated)
+    #[arg(long = "override", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Where the records are kept (log.dirs) [default: strandline-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The address to listen on; port 0 takes a free one [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// What to log to stderr: error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "STRANDLINE_LOG")]
+    log_level: String,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let filter = EnvFilter::try_new(&self.log_level)?;
+        // A second subscriber (in a process that set its own) is no reason not to serve.
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+        let mut settings = match &self.file {
+            Some(file) => BrokerSettings::from_properties(file)?,
+            None => BrokerSettings::new(),
+        };
+        for pair in &self.overrides {
+            let (key, value) =
+                pair.split_once('=').ok_or_else(|| format!("--override {pair:?}: it must be KEY=VALUE"))?;
+            settings.set(key, value);
+        }
+        match (&self.data_dir, settings.is_set("log.dirs") || settings.is_set("log.dir")) {
+            (Some(dir), _) => settings.set("log.dirs", &dir.display().to_string()),
+            (None, false) => settings.set("log.dirs", "strandline-data"),
+            (None, true) => {}
+        }
+        match (&self.listen, settings.is_set("listeners")) {
+            (Some(listen), _) => settings.set("listeners", &format!("PLAINTEXT://{listen}")),
+            (None, false) => settings.set("listeners", &format!("PLAINTEXT://{LISTEN}")),
+            (None, true) => {}
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("strandline").build()?;
+        runtime.block_on(async {
+            let mut terminate = signal(SignalKind::terminate())?;
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let broker = RunningBroker::start(settings).await?;
+            println!("strandline is ready at {}", broker.bootstrap_servers());
+            std::io::stdout().flush()?;
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            broker.stop().await?;
+            Ok(())
+        })
+    }
+}

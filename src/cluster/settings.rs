@@ -1,0 +1,108 @@
+//! What a broker is started with.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::common::clock::{SharedClock, SystemClock};
+use crate::common::transport::{SharedTransport, Tcp};
+use crate::config::{ConfigError, Scope, find, properties};
+use crate::log::fs::{FileSystem, RealFs};
+
+/// Why settings are refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A key or value makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// A broker's properties and its doors to the outside.
+///
+/// ```
+/// use strandline::cluster::BrokerSettings;
+/// let mut settings = BrokerSettings::new();
+/// settings.set("num.partitions", "4");
+/// assert!(settings.is_set("num.partitions"));
+/// ```
+#[derive(Debug, Clone)]
+pub struct BrokerSettings {
+    pub(super) properties: Vec<(String, String)>,
+    pub(super) clock: SharedClock,
+    pub(super) transport: SharedTransport,
+    pub(super) file_system: Arc<dyn FileSystem>,
+    pub(super) durable: bool,
+}
+
+impl Default for BrokerSettings {
+    fn default() -> BrokerSettings {
+        BrokerSettings::new()
+    }
+}
+
+impl BrokerSettings {
+    /// Kafka's defaults, the machine's clock, TCP, and the real file system.
+    pub fn new() -> BrokerSettings {
+        BrokerSettings {
+            properties: Vec::new(),
+            clock: SystemClock::shared(),
+            transport: Tcp::shared(),
+            file_system: RealFs::shared(),
+            durable: true,
+        }
+    }
+
+    /// Kafka's own server.properties.
+    pub fn from_properties(path: &Path) -> Result<BrokerSettings, SettingsError> {
+        let fail = |source| SettingsError::File { path: path.display().to_string(), source };
+        let text = std::fs::read_to_string(path).map_err(fail)?;
+        Ok(BrokerSettings { properties: properties::parse(&text)?, ..BrokerSettings::new() })
+    }
+
+    /// Sets one key; what was set before is replaced. Values are checked when the broker starts.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.properties.retain(|(known, _)| known != key);
+        self.properties.push((key.to_owned(), value.to_owned()));
+    }
+
+    /// Whether a key is set.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.properties.iter().any(|(known, _)| known == key)
+    }
+
+    /// Whether a key is known at all.
+    pub fn knows(key: &str) -> bool {
+        find(Scope::Broker, key).is_some()
+    }
+
+    /// Another clock: a [`ManualClock`](crate::common::clock::ManualClock), say.
+    pub fn with_clock(mut self, clock: SharedClock) -> BrokerSettings {
+        self.clock = clock;
+        self
+    }
+
+    /// Another transport.
+    pub fn with_transport(mut self, transport: SharedTransport) -> BrokerSettings {
+        self.transport = transport;
+        self
+    }
+
+    /// Another file system.
+    pub fn with_file_system(mut self, file_system: Arc<dyn FileSystem>) -> BrokerSettings {
+        self.file_system = file_system;
+        self
+    }
+
+    /// For data that goes away with the broker: topics are made without waiting for the disk.
+    pub fn without_sync(mut self) -> BrokerSettings {
+        self.durable = false;
+        self
+    }
+}

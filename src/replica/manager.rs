@@ -1,0 +1,300 @@
+//! All partitions of a broker, opened when they are first asked for.
+//!
+//! A partition that was never asked for costs nothing: no file, no lock, no entry. Opening one reads from disk, and
+//! after an unclean stop recovers its log, so it is done aside from the async workers; whoever else asks meanwhile waits
+//! for the same opening.
+//!
+//! A stop is only marked as clean when no log is left that an unclean stop before it may have damaged: each one that has
+//! a folder was opened, and so recovered, since then ([`ReplicaManager::recover_all`] sees to that).
+//!
+//! Folders of partitions that the cluster does not know are set aside under Kafka's name for them, `-stray`, and never
+//! removed: the metadata may be what is wrong.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::Partition;
+use super::trash::Trash;
+use crate::common::clock::SharedClock;
+use crate::common::ids::{LeaderEpoch, NodeId, Offset, Timestamp, TopicPartition, Uuid};
+use crate::log::checkpoint::{self, Offsets};
+use crate::log::{Log, LogConfig, LogDir, StorageError};
+use crate::metadata::topic_name::METADATA_TOPIC;
+
+/// What is to be known of a partition before its log can be opened.
+#[derive(Debug, Clone)]
+pub struct PartitionSpec {
+    /// Its topic and index.
+    pub id: TopicPartition,
+    /// The topic's id.
+    pub topic_id: Uuid,
+    /// This broker.
+    pub leader_id: NodeId,
+    /// The epoch in which it leads.
+    pub leader_epoch: LeaderEpoch,
+    /// What the topic's configs say to the log.
+    pub config: LogConfig,
+    /// `min.insync.replicas`.
+    pub min_in_sync_replicas: i32,
+}
+
+/// A partition that is being opened.
+type Slot = Arc<Mutex<Option<Arc<Partition>>>>;
+
+/// All partitions of a broker.
+#[derive(Debug)]
+pub struct ReplicaManager {
+    dir: LogDir,
+    clock: SharedClock,
+    open: RwLock<HashMap<String, HashMap<i32, Arc<Partition>>>>,
+    opening: Mutex<HashMap<TopicPartition, Slot>>,
+    /// Those that have a folder and were not opened yet.
+    closed: Mutex<BTreeSet<TopicPartition>>,
+    /// What the checkpoints say of those that are not open.
+    kept: Mutex<Checkpoints>,
+    trash: Trash,
+}
+
+/// The offsets that a broker writes down for each partition.
+#[derive(Debug, Default, Clone)]
+struct Checkpoints {
+    recovery_points: Offsets,
+    log_starts: Offsets,
+    high_watermarks: Offsets,
+}
+
+impl ReplicaManager {
+    /// The partitions that have a folder in `dir`; none is open yet. Folders that `is_known` does not know, by name and
+    /// topic id, are set aside.
+    pub fn new(
+        mut dir: LogDir,
+        clock: SharedClock,
+        is_known: impl Fn(&TopicPartition, Option<Uuid>) -> bool,
+    ) -> Result<ReplicaManager, StorageError> {
+        let mut closed = BTreeSet::new();
+        // The metadata's own log is the controller's.
+        for partition in dir.partitions()?.into_iter().filter(|partition| partition.topic != METADATA_TOPIC) {
+            let topic_id = dir.topic_id(&partition)?;
+            if is_known(&partition, topic_id) {
+                closed.insert(partition);
+            } else {
+                set_aside(&dir, &partition)?;
+            }
+        }
+        for note in dir.take_notes() {
+            tracing::warn!("{note}");
+        }
+        let fs = dir.handles().fs().clone();
+        let read = |name| checkpoint::read(fs.as_ref(), dir.root(), name).unwrap_or_default();
+        let kept = Checkpoints {
+            recovery_points: read(checkpoint::RECOVERY_POINT),
+            log_starts: read(checkpoint::LOG_START),
+            high_watermarks: read(checkpoint::HIGH_WATERMARK),
+        };
+        Ok(ReplicaManager {
+            dir,
+            clock,
+            open: RwLock::default(),
+            opening: Mutex::default(),
+            closed: Mutex::new(closed),
+            kept: Mutex::new(kept),
+            trash: Trash::default(),
+        })
+    }
+
+    /// A partition, where it is open.
+    pub fn get(&self, topic: &str, partition: i32) -> Option<Arc<Partition>> {
+        self.open.read().get(topic)?.get(&partition).cloned()
+    }
+
+    /// A partition, opened if it is not. Must run on a tokio runtime.
+    pub async fn open(self: &Arc<Self>, spec: PartitionSpec) -> Result<Arc<Partition>, StorageError> {
+        let manager = self.clone();
+        let opening = tokio::task::spawn_blocking(move || manager.open_blocking(spec));
+        // The task ends early only with its runtime, and then nobody waits here any more.
+        opening.await.unwrap_or_else(|ended| {
+            let path = self.dir.root().to_owned();
+            Err(StorageError::Io { what: "opening", path, source: std::io::Error::other(ended) })
+        })
+    }
+
+    /// As [`ReplicaManager::open`], on a thread that may wait for the disk.
+    pub fn open_blocking(&self, spec: PartitionSpec) -> Result<Arc<Partition>, StorageError> {
+        let slot = self.opening.lock().entry(spec.id.clone()).or_default().clone();
+        let mut slot = slot.lock();
+        if let Some(partition) = slot.as_ref() {
+            return Ok(partition.clone());
+        }
+        if let Some(partition) = self.get(&spec.id.topic, spec.id.partition) {
+            return Ok(partition);
+        }
+        let id = spec.id.clone();
+        let opened = self.open_log(&spec).map(|log| Arc::new(Partition::new(spec, log)));
+        if let Ok(partition) = &opened {
+            *slot = Some(partition.clone());
+            self.open.write().entry(id.topic.clone()).or_default().insert(id.partition, partition.clone());
+            self.closed.lock().remove(&id);
+        }
+        self.opening.lock().remove(&id);
+        opened
+    }
+
+    fn open_log(&self, spec: &PartitionSpec) -> Result<Log, StorageError> {
+        let now = self.clock.now();
+        if !self.closed.lock().contains(&spec.id) {
+            return self.dir.create_log(spec.id.clone(), spec.topic_id, spec.config.clone(), now);
+        }
+        let (log, report) = self.dir.open_log(spec.id.clone(), spec.config.clone(), now)?;
+        if let Some(offset) = report.truncated_at {
+            let bytes = report.dropped_bytes;
+            tracing::warn!(partition = %spec.id, offset, bytes, "the log was cut where it was damaged");
+        }
+        for note in &report.notes {
+            tracing::warn!(partition = %spec.id, "{note}");
+        }
+        Ok(log)
+    }
+
+    /// Opens all that have a folder, if the last stop was not clean; `spec` tells what is to be known of each.
+    pub fn recover_all(&self, spec: impl Fn(&TopicPartition) -> Option<PartitionSpec>) {
+        if !self.dir.was_clean() {
+            self.open_stored(spec);
+        }
+    }
+
+    /// Opens all that have a folder.
+    pub fn open_stored(&self, spec: impl Fn(&TopicPartition) -> Option<PartitionSpec>) {
+        let closed: Vec<TopicPartition> = self.closed.lock().iter().cloned().collect();
+        for partition in closed {
+            let Some(spec) = spec(&partition) else { continue };
+            if let Err(error) = self.open_blocking(spec) {
+                tracing::error!(%partition, %error, "a partition's log could not be opened");
+            }
+        }
+    }
+
+    /// All partitions that are open.
+    pub fn all_open(&self) -> Vec<Arc<Partition>> {
+        self.open.read().values().flat_map(|partitions| partitions.values().cloned()).collect()
+    }
+
+    /// The open partitions of one topic.
+    pub fn open_of(&self, topic: &str) -> Vec<Arc<Partition>> {
+        self.open.read().get(topic).map(|partitions| partitions.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Forgets a topic and takes its folders away once `file.delete.delay.ms` is over; who holds a partition may still
+    /// read what it has. `specs` are all of its partitions.
+    pub fn remove_topic(&self, topic: &str, specs: Vec<PartitionSpec>) -> Result<(), StorageError> {
+        for spec in specs {
+            let id = spec.id.clone();
+            let has_folder = self.closed.lock().contains(&id) || self.get(topic, id.partition).is_some();
+            if !has_folder {
+                continue;
+            }
+            let partition = self.open_blocking(spec)?;
+            let (deleted, delay) = partition
+                .with_log(|log| self.dir.delete_log(log).map(|deleted| (deleted, log.config().file_delete_delay_ms)))?;
+            self.trash.put(deleted, self.clock.now().saturating_add(delay));
+            let mut kept = self.kept.lock();
+            kept.recovery_points.remove(&id);
+            kept.log_starts.remove(&id);
+            kept.high_watermarks.remove(&id);
+            drop(kept);
+            if let Some(partitions) = self.open.write().get_mut(topic) {
+                partitions.remove(&id.partition);
+            }
+        }
+        self.open.write().remove(topic);
+        Ok(())
+    }
+
+    /// Lets old segments of the open logs go.
+    pub fn enforce_retention(&self, now: Timestamp) {
+        for partition in self.all_open() {
+            let high_watermark = partition.high_watermark();
+            let removed = partition.with_log(|log| {
+                log.expire_producers(now);
+                let delay = log.config().file_delete_delay_ms;
+                log.enforce_retention(now, high_watermark).map(|removed| (removed, delay))
+            });
+            match removed {
+                Ok((removed, _)) if removed.is_empty() => {}
+                Ok((removed, delay)) => {
+                    let (segments, bytes) = (removed.len(), removed.bytes());
+                    tracing::info!(partition = %partition.id(), segments, bytes, "old segments are removed");
+                    self.trash.put(removed, now.saturating_add(delay));
+                }
+                Err(error) => tracing::warn!(partition = %partition.id(), %error, "retention failed"),
+            }
+        }
+    }
+
+    /// Unlinks the files whose delay is over.
+    pub fn empty_trash(&self, now: Timestamp) {
+        self.trash.empty(now);
+    }
+
+    /// Writes down how far each log is safe, so that recovery after a crash begins there.
+    pub fn checkpoint(&self) -> Result<(), StorageError> {
+        let mut all = self.kept.lock();
+        for partition in self.all_open() {
+            let id = partition.id();
+            let (recovery_point, log_start) = partition.with_log(|log| (log.recovery_point(), log.log_start_offset()));
+            all.recovery_points.insert(id.clone(), recovery_point);
+            all.high_watermarks.insert(id.clone(), partition.high_watermark());
+            // Only a start inside a segment must be written down; else the first segment's name tells it.
+            put_or_remove(&mut all.log_starts, id, log_start);
+        }
+        self.dir.write_checkpoint(checkpoint::RECOVERY_POINT, &all.recovery_points)?;
+        self.dir.write_checkpoint(checkpoint::HIGH_WATERMARK, &all.high_watermarks)?;
+        self.dir.write_checkpoint(checkpoint::LOG_START, &all.log_starts)
+    }
+
+    /// Closes every log, writes the checkpoints, and marks the stop as clean if all logs are known to be whole.
+    pub fn close(&self, now: Timestamp) -> Result<(), StorageError> {
+        self.trash.empty(Timestamp::MAX);
+        let mut failed = None;
+        for partition in self.all_open() {
+            if let Err(error) = partition.with_log(|log| log.close(now)) {
+                tracing::error!(partition = %partition.id(), %error, "a log could not be closed");
+                failed = Some(error);
+            }
+        }
+        self.checkpoint()?;
+        match failed {
+            Some(error) => Err(error),
+            None if self.dir.was_clean() || self.closed.lock().is_empty() => self.dir.mark_clean(0),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the partitions lie.
+    pub fn dir(&self) -> &LogDir {
+        &self.dir
+    }
+
+    /// The folder that holds them.
+    pub fn root(&self) -> &Path {
+        self.dir.root()
+    }
+}
+
+fn put_or_remove(offsets: &mut Offsets, id: &TopicPartition, offset: Offset) {
+    if offset > 0 {
+        offsets.insert(id.clone(), offset);
+    } else {
+        offsets.remove(id);
+    }
+}
+
+fn set_aside(dir: &LogDir, partition: &TopicPartition) -> Result<(), StorageError> {
+    let from = dir.path_of(partition);
+    let name = format!("{partition}.{:032x}-stray", u128::from_be_bytes(Uuid::random().0));
+    tracing::warn!(%partition, %name, "a folder that is no partition of this cluster is set aside");
+    let renamed = dir.handles().fs().rename(&from, &dir.root().join(name));
+    renamed.map_err(|source| StorageError::Io { what: "renaming", path: from, source })
+}
