@@ -4,7 +4,9 @@
 //! a sentence each, and makes the exit code 1; what is only worth knowing (offsets that compaction left out) is told on
 //! stderr too and does not. `--verify` reads every record and prints one line a file.
 
+mod checkpoints;
 mod fields;
+mod index;
 mod segment;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use clap::Args;
 
 use super::Failure;
 use super::output::Output;
+use crate::log::{leader_epoch, partition_metadata};
 use fields::Fields;
 
 #[derive(Debug, Args)]
@@ -21,7 +24,8 @@ use fields::Fields;
                   strandline dump-log --verify data/flights-0/*"
 )]
 pub(super) struct DumpLog {
-    /// .log, .index, .timeindex, .snapshot and .checkpoint files, leader-epoch-checkpoint, *-offset-checkpoint
+    /// Files of a partition's folder (.log, .index, .timeindex, .txnindex, .snapshot, leader-epoch-checkpoint,
+    /// partition.metadata) or of a data dir's root (*-offset-checkpoint)
     #[arg(value_name = "FILE", required_unless_present = "listed")]
     files: Vec<PathBuf>,
     /// The same, as Kafka's tool takes them
@@ -77,6 +81,13 @@ struct Findings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Segment,
+    OffsetIndex,
+    TimeIndex,
+    TransactionIndex,
+    ProducerSnapshot,
+    LeaderEpochs,
+    Offsets,
+    PartitionMetadata,
 }
 
 impl Kind {
@@ -85,8 +96,17 @@ impl Kind {
         let name = path.file_name()?.to_str()?;
         let name = [".deleted", ".cleaned", ".swap"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
         match name {
-            _ if name.ends_with(".log") || name.ends_with(".checkpoint") => Some(Kind::Segment),
-            _ => None,
+            leader_epoch::FILE => Some(Kind::LeaderEpochs),
+            partition_metadata::FILE => Some(Kind::PartitionMetadata),
+            _ if name.ends_with("-offset-checkpoint") => Some(Kind::Offsets),
+            _ => match name.rsplit_once('.')?.1 {
+                "log" | "checkpoint" => Some(Kind::Segment),
+                "index" => Some(Kind::OffsetIndex),
+                "timeindex" => Some(Kind::TimeIndex),
+                "txnindex" => Some(Kind::TransactionIndex),
+                "snapshot" => Some(Kind::ProducerSnapshot),
+                _ => None,
+            },
         }
     }
 }
@@ -117,6 +137,13 @@ impl DumpLog {
             let mut fields = Fields::new(&mut output, self.json, depth.verify);
             let dumped = match kind {
                 Kind::Segment => segment::dump(path, depth, &mut fields, &mut findings),
+                Kind::OffsetIndex => index::dump_offsets(path, &mut fields, &mut findings),
+                Kind::TimeIndex => index::dump_times(path, &mut fields, &mut findings),
+                Kind::TransactionIndex => checkpoints::dump_transactions(path, &mut fields, &mut findings),
+                Kind::ProducerSnapshot => checkpoints::dump_producers(path, &mut fields, &mut findings),
+                Kind::LeaderEpochs => checkpoints::dump_epochs(path, &mut fields, &mut findings),
+                Kind::Offsets => checkpoints::dump_offsets(path, &mut fields, &mut findings),
+                Kind::PartitionMetadata => checkpoints::dump_topic_id(path, &mut fields, &mut findings),
             };
             match dumped {
                 Ok(()) => {}
@@ -154,6 +181,9 @@ mod tests {
         assert_eq!(kind("a/00000000000000000000.log"), Some(Kind::Segment));
         assert_eq!(kind("a/00000000000000000000.log.deleted"), Some(Kind::Segment));
         assert_eq!(kind("00000000000000000000-0000000000.checkpoint"), Some(Kind::Segment));
+        assert_eq!(kind("00000000000000000000.timeindex"), Some(Kind::TimeIndex));
+        assert_eq!(kind("t-0/leader-epoch-checkpoint"), Some(Kind::LeaderEpochs));
+        assert_eq!(kind("recovery-point-offset-checkpoint"), Some(Kind::Offsets));
         assert_eq!((kind("log"), kind("notes.txt"), kind("..")), (None, None, None));
     }
 

@@ -29,7 +29,7 @@ pub mod leader_epoch;
 #[allow(clippy::module_inception)]
 pub mod log;
 pub mod meta_properties;
-mod offset_index;
+pub(crate) mod offset_index;
 pub mod partition_metadata;
 pub mod producer_snapshot;
 pub mod producer_state;
@@ -38,7 +38,7 @@ pub mod recovery;
 pub mod retention;
 pub mod roll;
 mod segment;
-mod time_index;
+pub(crate) mod time_index;
 pub mod transaction_index;
 pub mod truncate;
 

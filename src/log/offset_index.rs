@@ -49,6 +49,11 @@ impl<'a> OffsetIndex<'a> {
         OffsetIndex { base, entries: bytes.as_chunks().0 }
     }
 
+    /// All entries, in their order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.entries.iter().map(|bytes| self.decode(bytes))
+    }
+
     /// The entry at `index`.
     fn get(&self, index: usize) -> Option<Entry> {
         self.entries.get(index).map(|bytes| self.decode(bytes))

@@ -46,6 +46,11 @@ impl<'a> TimeIndex<'a> {
         TimeIndex { base, entries: bytes.as_chunks().0 }
     }
 
+    /// All entries, in their order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.entries.iter().map(|bytes| self.decode(bytes))
+    }
+
     /// The last entry.
     pub(crate) fn last(&self) -> Option<Entry> {
         self.entries.last().map(|bytes| self.decode(bytes))

@@ -5,6 +5,9 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use strandline::log::AbortedTxn;
+use strandline::log::producer_snapshot;
+use strandline::log::producer_state::{ProducerBatch, ProducerStates};
 use strandline::record::{
     Batch, BatchBuilder, BatchOptions, Codec, Compression, EndTxnMarker, Header, ProducerState, TimestampType,
 };
@@ -136,6 +139,101 @@ fn damage_is_told_with_its_place_and_fails() {
     fs::write(&path, [&bytes[..], &bytes[..]].concat()).unwrap();
     let (code, _, stderr) = verify();
     assert!(code == 1 && stderr.contains("the batch begins at offset 0, and must begin behind 7"), "{stderr}");
+}
+
+fn index(entries: &[&[u32]]) -> Vec<u8> {
+    entries.iter().flat_map(|entry| entry.iter().flat_map(|number| number.to_be_bytes())).collect()
+}
+
+#[test]
+fn indexes_are_held_against_their_segment() {
+    let (dir, _) = folder();
+    let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+    let (offsets, times) = ("00000000000000000000.index", "00000000000000000000.timeindex");
+    // The zeros are what an open index has room for.
+    write(offsets, &[index(&[&[3, 88], &[7, 261]]), vec![0; 80]].concat());
+    write(times, &[index(&[&[0, 2_000, 3], &[0, 5_000, 7]]), vec![0; 48]].concat());
+    insta::assert_snapshot!(answer(dir.path(), &["dump-log", offsets, times]), @r"
+    Dumping 00000000000000000000.index
+    offset: 3 position: 88
+    offset: 7 position: 261
+    Dumping 00000000000000000000.timeindex
+    timestamp: 2000 offset: 3
+    timestamp: 5000 offset: 7
+    ");
+    write(offsets, &index(&[&[1, 88], &[3, 90], &[3, 261]]));
+    write(times, &[index(&[&[0, 2_001, 3], &[0, 1_999, 6], &[0, 9_999, 9]]), vec![1]].concat());
+    let (code, stdout, stderr) = strandline(dir.path(), &["dump-log", "--verify", offsets, times]);
+    insta::assert_snapshot!(format!("{code}\n{stdout}\n{stderr}"), @r"
+    1
+    00000000000000000000.index: DAMAGED, 3 entries
+    00000000000000000000.timeindex: DAMAGED, 3 entries
+
+    strandline: 00000000000000000000.index: offset 1 is said to be at position 88, where offsets 2 to 3 are
+    strandline: 00000000000000000000.index: no batch begins at position 90
+    strandline: 00000000000000000000.index: offset 3 at position 261 does not ascend
+    strandline: 00000000000000000000.index: offset 3 is said to be at position 261, where offsets 7 to 7 are
+    strandline: 00000000000000000000.timeindex: found 1 bytes behind the last whole entry
+    strandline: 00000000000000000000.timeindex: offset 3 is said to have timestamp 2001, and its batch has 2000
+    strandline: 00000000000000000000.timeindex: timestamp 1999 of offset 6 does not ascend
+    strandline: 00000000000000000000.timeindex: offset 6 is not in the segment
+    strandline: 00000000000000000000.timeindex: offset 9 is not in the segment
+    ");
+    fs::remove_file(dir.path().join(LOG)).unwrap();
+    write(offsets, &index(&[&[3, 88]]));
+    let (code, _, stderr) = strandline(dir.path(), &["dump-log", offsets]);
+    assert!(code == 0 && stderr.contains("not checked, for 00000000000000000000.log is not there"), "{stderr}");
+}
+
+#[test]
+fn the_small_files_are_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+    let mut producers = ProducerStates::new();
+    producers.update(&ProducerBatch {
+        producer_id: 9,
+        epoch: 2,
+        first_sequence: 10,
+        last_sequence: 14,
+        first_offset: 100,
+        last_offset: 104,
+        timestamp: 1_700_000_000_000,
+        transactional: true,
+    });
+    let aborted = AbortedTxn { producer_id: 9, first_offset: 1, last_offset: 5, last_stable_offset: 6 };
+    write("00000000000000000105.snapshot", &producer_snapshot::encode(&producers));
+    write("00000000000000000000.txnindex", &aborted.encode());
+    write("leader-epoch-checkpoint", b"0\n2\n0 0\n3 1234\n");
+    write("recovery-point-offset-checkpoint", b"0\n1\nflights 2 99\n");
+    write("cleaner-offset-checkpoint", b"");
+    write("partition.metadata", b"version: 0\ntopic_id: MkU3OEVBNTcwNTJENDM2Qg");
+    let names = [
+        "00000000000000000105.snapshot",
+        "00000000000000000000.txnindex",
+        "leader-epoch-checkpoint",
+        "recovery-point-offset-checkpoint",
+        "cleaner-offset-checkpoint",
+        "partition.metadata",
+    ];
+    insta::assert_snapshot!(answer(dir.path(), &[&["dump-log"][..], &names].concat()), @r"
+    Dumping 00000000000000000105.snapshot
+    producerId: 9 producerEpoch: 2 coordinatorEpoch: -1 currentTxnFirstOffset: OptionalLong[100] lastTimestamp: 1700000000000 firstSequence: 10 lastSequence: 14 lastOffset: 104 offsetDelta: 4 timestamp: 1700000000000
+    Dumping 00000000000000000000.txnindex
+    version: 0 producerId: 9 firstOffset: 1 lastOffset: 5 lastStableOffset: 6
+    Dumping leader-epoch-checkpoint
+    epoch: 0 startOffset: 0
+    epoch: 3 startOffset: 1234
+    Dumping recovery-point-offset-checkpoint
+    topic: flights partition: 2 offset: 99
+    Dumping cleaner-offset-checkpoint
+    Dumping partition.metadata
+    version: 0 topicId: MkU3OEVBNTcwNTJENDM2Qg
+    ");
+    let (code, stdout, _) = strandline(dir.path(), &[&["dump-log", "--verify"][..], &names].concat());
+    assert!(code == 0 && stdout.contains("105.snapshot: sound, 1 producers\n"), "{stdout}");
+    write("leader-epoch-checkpoint", b"0\n2\n3 0\n0 5\n");
+    let (code, _, stderr) = strandline(dir.path(), &["dump-log", "leader-epoch-checkpoint"]);
+    assert!(code == 1 && stderr.contains("does not ascend"), "{stderr}");
 }
 
 #[test]

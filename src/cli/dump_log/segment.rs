@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::common::ids::Offset;
 use crate::record::{
-    Batch, BatchError, Body, ControlType, EndTxnMarker, LOG_OVERHEAD, RecordView, TimestampType,
+    Batch, BatchError, Body, ControlType, EndTxnMarker, HEADER_LEN, LOG_OVERHEAD, RecordView, TimestampType,
     batch::increment_sequence,
 };
 
@@ -26,6 +26,8 @@ pub(super) struct Segment {
     position: u64,
     len: u64,
     buffer: Vec<u8>,
+    /// Where the batch in the buffer begins, if there is one.
+    current: Option<u64>,
 }
 
 impl Segment {
@@ -33,37 +35,76 @@ impl Segment {
     pub(super) fn open(path: &Path, max_bytes: Option<u64>) -> Result<Segment, Failure> {
         let file = File::open(path)?;
         let len = file.metadata()?.len().min(max_bytes.unwrap_or(u64::MAX));
-        Ok(Segment { reader: BufReader::with_capacity(1 << 20, file), position: 0, len, buffer: Vec::new() })
+        Ok(Segment {
+            reader: BufReader::with_capacity(1 << 20, file),
+            position: 0,
+            len,
+            buffer: Vec::new(),
+            current: None,
+        })
     }
 
     /// The next batch and where it begins; `None` at the end. Behind an error there is nothing to be found.
     pub(super) fn next(&mut self) -> Result<Option<Placed<'_>>, Failure> {
-        let (position, left) = (self.position, self.len - self.position);
-        if left == 0 {
+        self.current = None;
+        if !self.read()? {
             return Ok(None);
         }
-        self.buffer.resize(LOG_OVERHEAD.min(left as usize), 0);
-        self.reader.read_exact(&mut self.buffer)?;
-        // A length that the file cannot hold is never allocated: what is there says enough for the error.
-        let length = self.buffer.get(LOG_OVERHEAD - 4..).and_then(|bytes| bytes.first_chunk());
-        let length = length.map_or(0, |bytes| i32::from_be_bytes(*bytes));
-        let size = LOG_OVERHEAD as u64 + u64::from(length.max(0).unsigned_abs());
-        let rest = if size <= left { size } else { left.min(128) } as usize;
-        if rest > self.buffer.len() {
-            self.buffer.resize(rest, 0);
-            self.reader.read_exact(&mut self.buffer[LOG_OVERHEAD..])?;
-        }
+        let (position, left) = (self.position, self.len - self.position);
         let batch = match Batch::parse(&self.buffer) {
+            // Only as much was read as tells what is wrong.
             Err(BatchError::Incomplete { needed, .. }) => {
                 Err(BatchError::Incomplete { needed, available: usize::try_from(left).unwrap_or(usize::MAX) })
             }
             batch => batch,
         };
         match &batch {
-            Ok(batch) => self.position += batch.size_in_bytes() as u64,
+            Ok(batch) => {
+                self.current = Some(position);
+                self.position += batch.size_in_bytes() as u64;
+            }
             Err(_) => self.len = self.position,
         }
         Ok(Some((position, batch)))
+    }
+
+    /// Goes on to the first batch, the one that was read last included, that `wanted` wants; `None` where the segment,
+    /// or what is sound of it, ends before that.
+    pub(super) fn find(
+        &mut self,
+        wanted: impl Fn(u64, &Batch<'_>) -> bool,
+    ) -> Result<Option<(u64, Batch<'_>)>, Failure> {
+        loop {
+            if let Some(position) = self.current
+                && Batch::parse(&self.buffer).is_ok_and(|batch| wanted(position, &batch))
+            {
+                return Ok(Batch::parse(&self.buffer).ok().map(|batch| (position, batch)));
+            }
+            if self.next()?.is_none_or(|(_, batch)| batch.is_err()) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads the bytes of the next batch, or as much of them as tells why it is none; `false` at the end.
+    fn read(&mut self) -> Result<bool, Failure> {
+        let left = self.len - self.position;
+        if left == 0 {
+            self.buffer.clear();
+            return Ok(false);
+        }
+        self.buffer.resize(LOG_OVERHEAD.min(left as usize), 0);
+        self.reader.read_exact(&mut self.buffer)?;
+        // A length that the file cannot hold is never allocated.
+        let length = self.buffer.get(LOG_OVERHEAD - 4..).and_then(|bytes| bytes.first_chunk());
+        let length = length.map_or(0, |bytes| i32::from_be_bytes(*bytes));
+        let size = LOG_OVERHEAD as u64 + u64::from(length.max(0).unsigned_abs());
+        let wanted = if size <= left { size } else { left.min(HEADER_LEN as u64) } as usize;
+        if wanted > self.buffer.len() {
+            self.buffer.resize(wanted, 0);
+            self.reader.read_exact(&mut self.buffer[LOG_OVERHEAD..])?;
+        }
+        Ok(true)
     }
 }
 
