@@ -61,7 +61,7 @@ fix: $(TOOLS) ## format, and mend what the linters can
 
 bench: $(TOOLS) peers ## this broker and Apache Kafka side by side: writes the table in README
 	cargo build --release --bin strandline
-	$(BIN)/python tests/bench/run.py $(BENCH)
+	$(BIN)/python tests/bench/run.py $(or $(BENCH),--write)
 
 peers: kcat ## fetch the programs that the broker is held against
 	@if ! command -v java >/dev/null || ! command -v mvn >/dev/null; then \

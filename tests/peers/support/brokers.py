@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,12 +32,22 @@ KAFKA_SETTINGS = {
 }
 
 
+# How Kafka's own start script runs the JVM.
+SERVER_JVM = ["-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35"]
+# What a JVM that lives a minute wants: little memory, little to compile.
+SHORT_JVM = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+
+
 class Missing(Exception):
     """A peer is not on this machine; the text says what would bring it."""
 
 
 def java_command(
-    main: str, *, heap: str = "512M", log: Path | None = None, extra_path: Path | None = None
+    main: str,
+    *,
+    jvm: Sequence[str] = ("-Xmx256M", *SHORT_JVM),
+    log: Path | None = None,
+    extra_path: Path | None = None,
 ) -> list[str]:
     """The command line that runs `main` on the class path of the jars."""
     if shutil.which("java") is None:
@@ -44,8 +55,7 @@ def java_command(
     if not (JARS / ".complete").exists():
         raise Missing("no jars of Apache Kafka here: `make peers` fetches them (it wants Maven)")
     path = f"{JARS}/*" if extra_path is None else f"{extra_path}{os.pathsep}{JARS}/*"
-    command = ["java", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
-    command += [f"-Dlog4j2.configurationFile={JAVA / 'log4j2.properties'}"]
+    command = ["java", *jvm, f"-Dlog4j2.configurationFile={JAVA / 'log4j2.properties'}"]
     if log is not None:
         command.append(f"-Dpeers.log={log}")
     return [*command, "-cp", path, main]
@@ -112,11 +122,17 @@ def properties(settings: dict[str, str]) -> str:
     return "".join(f"{key}={value}\n" for key, value in settings.items())
 
 
-def start_kafka(folder: Path, settings: dict[str, str] | None = None, *, heap: str = "512M") -> Broker:
+def start_kafka(
+    folder: Path, settings: dict[str, str] | None = None, *, jvm: Sequence[str] = ("-Xmx512M", *SHORT_JVM)
+) -> Broker:
     """Format a data dir in `folder`, unless one is there, and start Apache Kafka on it."""
     folder.mkdir(parents=True, exist_ok=True)
-    port, controller = free_port(), free_port()
     data_dir, config, log = folder / "data", folder / "server.properties", folder / "kafka.log"
+    if config.exists():
+        # It keeps its ports: its controller is known by its own.
+        port, controller = map(int, re.findall(r"^listeners=.*?:(\d+),.*?:(\d+)$", config.read_text(), re.M)[0])
+    else:
+        port, controller = free_port(), free_port()
     listeners = f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"
     addresses = {
         "listeners": listeners,
@@ -130,7 +146,7 @@ def start_kafka(folder: Path, settings: dict[str, str] | None = None, *, heap: s
         subprocess.run(command, check=True, capture_output=True)
     output = log.with_suffix(".out").open("ab")
     process = subprocess.Popen(
-        [*java_command("kafka.Kafka", heap=heap, log=log), str(config)], stdout=output, stderr=output, cwd=folder
+        [*java_command("kafka.Kafka", jvm=jvm, log=log), str(config)], stdout=output, stderr=output, cwd=folder
     )
     broker = Broker("Apache Kafka", f"127.0.0.1:{port}", data_dir, log, process)
     wait_for_port(port, process, 60, log)

@@ -108,7 +108,7 @@ class Tools:
 
     def java_alone(self, tool: str, *args: str, stdin: str = "", seconds: float = 60) -> Ran:
         """Run one of Kafka's tools in a JVM of its own: those that call `System.exit`."""
-        return self._run([*java_command(MAINS[tool], heap="256M"), *args], stdin.encode(), seconds)
+        return self._run([*java_command(MAINS[tool]), *args], stdin.encode(), seconds)
 
     def kcat(self, *args: str, stdin: bytes = b"", seconds: float = 60) -> Ran:
         """Run kcat."""

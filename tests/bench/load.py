@@ -1,0 +1,124 @@
+"""What drives a broker in the benchmark: librdkafka in a process of its own. Prints one line of JSON.
+
+load.py produce BOOTSTRAP TOPIC COUNT SIZE BATCH_BYTES
+load.py consume BOOTSTRAP TOPIC COUNT
+load.py tick BOOTSTRAP TOPIC SECONDS RATE
+load.py listen BOOTSTRAP TOPIC COUNT
+"""
+
+import json
+import struct
+import sys
+import time
+from collections.abc import Iterator
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, Producer, TopicPartition
+
+QUIET = {"log_level": 0}
+
+
+def produce(bootstrap: str, topic: str, count: int, size: int, batch: int) -> dict[str, float]:
+    """Produce `count` records of `size` bytes as fast as they are taken."""
+    failed = [0]
+
+    def on_delivery(error: object, _message: object) -> None:
+        failed[0] += error is not None
+
+    producer = Producer(
+        {
+            **QUIET,
+            "bootstrap.servers": bootstrap,
+            "acks": "all",
+            "enable.idempotence": False,
+            "batch.size": batch,
+            "linger.ms": 5,
+            "queue.buffering.max.messages": 200_000,
+            "queue.buffering.max.kbytes": 512 << 10,
+            "delivery.report.only.error": True,
+        }
+    )
+    producer.list_topics(topic, timeout=10)
+    values = [bytes([n & 255]) * size for n in range(256)]
+    step = 1000
+    start = time.monotonic()
+    for first in range(0, count, step):
+        waiting = [{"value": values[n & 255]} for n in range(first, min(first + step, count))]
+        while waiting:
+            producer.produce_batch(topic, waiting, partition=0, on_delivery=on_delivery)
+            waiting = [message for message in waiting if message.pop("_error", None) is not None]
+            producer.poll(0.001 if waiting else 0)
+    left = producer.flush(600)
+    seconds = time.monotonic() - start
+    if left or failed[0]:
+        raise SystemExit(f"{left} records were not delivered, {failed[0]} failed")
+    return {"seconds": seconds, "mb_per_second": count * size / 1e6 / seconds}
+
+
+def messages(bootstrap: str, topic: str, offset: int, **settings: object) -> Iterator[list[object]]:
+    """The records of partition 0, from `offset` on, a list at a time."""
+    base = {**QUIET, "bootstrap.servers": bootstrap, "group.id": "bench", "enable.auto.commit": False}
+    consumer = Consumer({**base, **settings})
+    consumer.assign([TopicPartition(topic, 0, offset)])
+    while True:
+        found = consumer.consume(10_000, 0.05)
+        yield found
+
+
+def consume(bootstrap: str, topic: str, count: int) -> dict[str, float]:
+    """Read the first `count` records."""
+    seen = size = 0
+    start = first = time.monotonic()
+    fast = {"queued.min.messages": 1_000_000, "fetch.message.max.bytes": 8 << 20, "fetch.wait.max.ms": 10}
+    for found in messages(bootstrap, topic, OFFSET_BEGINNING, **fast):
+        if found and not seen:
+            first = time.monotonic()
+        for message in found:
+            size += len(message.value())  # type: ignore[attr-defined]
+        seen += len(found)
+        if seen >= count:
+            break
+        if time.monotonic() - start > 600:
+            raise SystemExit(f"only {seen} of {count} records came")
+    seconds = time.monotonic() - first
+    return {"seconds": seconds, "mb_per_second": size / 1e6 / seconds}
+
+
+def tick(bootstrap: str, topic: str, seconds: int, rate: int) -> dict[str, float]:
+    """Produce `rate` records a second without linger, each with the moment it was handed over."""
+    producer = Producer(
+        {**QUIET, "bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": False, "linger.ms": 0}
+    )
+    producer.list_topics(topic, timeout=10)
+    start = time.monotonic()
+    for n in range(seconds * rate):
+        wait = start + n / rate - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
+        producer.produce(topic, struct.pack("<q", time.monotonic_ns()) + bytes(92), partition=0)
+        producer.poll(0)
+    producer.flush(60)
+    return {"seconds": time.monotonic() - start}
+
+
+def listen(bootstrap: str, topic: str, count: int) -> dict[str, float]:
+    """Read what `tick` sends, and tell how old each record was; the first fifth warms up."""
+    base = {**QUIET, "bootstrap.servers": bootstrap, "group.id": "bench", "enable.auto.commit": False}
+    consumer = Consumer({**base, "fetch.min.bytes": 1, "fetch.wait.max.ms": 500, "auto.offset.reset": "latest"})
+    consumer.assign([TopicPartition(topic, 0, OFFSET_END)])
+    consumer.poll(1)
+    print("ready", flush=True)
+    ages = []
+    while len(ages) < count:
+        message = consumer.poll(20)
+        now = time.monotonic_ns()
+        if message is None or message.error():
+            raise SystemExit(f"only {len(ages)} of {count} records came: {message and message.error()}")
+        ages.append((now - struct.unpack_from("<q", message.value())[0]) / 1e6)
+    warm = sorted(ages[len(ages) // 5 :])
+    return {"p50_ms": warm[len(warm) // 2], "p99_ms": warm[len(warm) * 99 // 100], "max_ms": warm[-1]}
+
+
+if __name__ == "__main__":
+    command, bootstrap, topic, *numbers = sys.argv[1:]
+    calls = {"produce": produce, "consume": consume, "tick": tick, "listen": listen}
+    print(json.dumps(calls[command](bootstrap, topic, *map(int, numbers))))

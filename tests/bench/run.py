@@ -1,0 +1,145 @@
+"""Runs Apache Kafka and our broker in turn under the same clients, which are not ours, and writes the table in README.
+
+    run.py [--quick] [--peers kafka|strandline|both] [--only starting,throughput,...] [--write]
+
+Figures depend on the machine; the ratios of one run are what counts. `--quick` shows in a minute that all of it works.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "peers"))
+
+from measures import FULL, MEASURES, QUICK, Figures, Start  # noqa: E402
+from process import raise_file_limit  # noqa: E402
+
+from support.brokers import SERVER_JVM, Broker, start_kafka, start_strandline  # noqa: E402
+
+README = ROOT / "README.md"
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table."""
+
+    figure: str
+    label: str
+    unit: str
+    reach: str
+    more_is_better: bool = False
+
+
+ROWS = [
+    Row("produce cpu", "produce 1 KiB records, broker cpu", "s/GB", "<= 1.2"),
+    Row("produce rate", "the same, throughput", "MB/s", ">= 1.3 x", more_is_better=True),
+    Row("small cpu", "produce with 16 KiB batches, broker cpu", "s/GB", "<= 6"),
+    Row("small rate", "the same, throughput", "MB/s", ">= 1.3 x", more_is_better=True),
+    Row("consume cpu", "consume 1 KiB records, broker cpu", "s/GB", "<= 0.6"),
+    Row("consume rate", "the same, throughput", "MB/s", ">= 1.3 x, or the client's limit", more_is_better=True),
+    Row("p50", "end to end at 1,000/s, p50", "ms", "<= 0.35"),
+    Row("p99", "end to end at 1,000/s, p99", "ms", "<= 1.5"),
+    Row("start", "start to first answer", "ms", "<= 50"),
+    Row("resident", "idle resident memory", "MiB", "<= 16"),
+    Row("create", "{partitions:,} partitions: create", "s", "<= 4"),
+    Row("clean", "{partitions:,} partitions: clean restart", "s", "<= 2"),
+    Row("killed", "{partitions:,} partitions: restart after kill -9", "s", "<= 4"),
+    Row("recovery", "restart after kill -9 with {log:.2g} GB of log", "s", "<= 2"),
+    Row("connections", "{connections:,} idle connections, more memory", "MiB", "<= 60"),
+]
+
+
+def kafka(folder: Path) -> Broker:
+    """Apache Kafka as its own start script runs it, with a heap of 1 GiB."""
+    return start_kafka(folder, jvm=["-Xmx1G", *SERVER_JVM])
+
+
+def shown(value: float | None) -> str:
+    """A figure with three digits that count."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def table(found: dict[str, Figures], sizes: dict[str, float]) -> list[str]:
+    """The table in Markdown; a ratio above 1 is in our favour."""
+    lines = ["| | Apache Kafka 4.3.1 | strandline | times better | to reach |", "|---|---|---|---|---|"]
+    for row in ROWS:
+        theirs, ours = found.get("kafka", {}).get(row.figure), found.get("strandline", {}).get(row.figure)
+        if theirs is None and ours is None:
+            continue
+        ratio = None
+        if theirs and ours:
+            ratio = ours / theirs if row.more_is_better else theirs / ours
+        label = f"{row.label.format(**sizes)}, {row.unit}"
+        lines.append(f"| {label} | {shown(theirs)} | {shown(ours)} | {shown(ratio)} | {row.reach} |")
+    return lines
+
+
+def machine() -> str:
+    """What it ran on."""
+    with open("/proc/cpuinfo") as file:
+        models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    return f"On {os.cpu_count()} cores of {models[0] if models else 'an unknown kind'}, at {commit.stdout.strip()}."
+
+
+def write(lines: list[str]) -> None:
+    """Put the table between its marks in README."""
+    text = README.read_text()
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    README.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}")
+
+
+def main() -> int:
+    """Measure and tell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
+    parser.add_argument("--peers", choices=["both", "kafka", "strandline"], default="both")
+    parser.add_argument("--only", default=",".join(MEASURES), help="which measures, by comma")
+    parser.add_argument("--write", action="store_true", help="write the table into README")
+    chosen = parser.parse_args()
+    sizes = QUICK if chosen.quick else FULL
+    release = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "strandline"
+    os.environ.setdefault("STRANDLINE_BIN", str(release))
+    raise_file_limit()
+    starts: dict[str, Start] = {"kafka": kafka, "strandline": lambda folder: start_strandline(folder, seconds=300)}
+    names = list(starts) if chosen.peers == "both" else [chosen.peers]
+    found: dict[str, Figures] = {name: {} for name in names}
+    failed = 0
+    for measure in chosen.only.split(","):
+        for name in names:
+            folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
+            try:
+                figures = MEASURES[measure](starts[name], folder, sizes)
+                found[name] |= figures
+                print(f"{measure}, {name}: " + ", ".join(f"{k} {shown(v)}" for k, v in figures.items()), flush=True)
+            except Exception as error:
+                failed += 1
+                print(f"{measure}, {name}: failed: {error}", file=sys.stderr, flush=True)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+    counts = {"partitions": sizes.partitions, "log": sizes.log * 1024 / 1e9, "connections": sizes.connections}
+    lines = [*table(found, counts), "", machine()]
+    print("\n" + "\n".join(lines))
+    results = ROOT / "bench-results"
+    results.mkdir(exist_ok=True)
+    (results / "latest.json").write_text(json.dumps({"sizes": vars(sizes), "found": found}, indent=1))
+    if chosen.write and not failed:
+        write(lines)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
