@@ -14,9 +14,11 @@
 
 pub mod config;
 pub mod connection;
+pub mod consumer;
 pub mod error;
 pub mod metadata;
 pub mod network;
+pub mod offsets;
 pub mod producer;
 
 pub use error::{ClientError, Result};

@@ -30,13 +30,25 @@ pub enum Wanted<'a> {
     Topics(&'a [Arc<str>]),
 }
 
+/// What a connection is for. A broker answers the requests of a connection one after the other, so those that it may
+/// sit on have one of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Whatever is answered at once.
+    Main,
+    /// Fetches, which wait for records.
+    Fetch,
+    /// A group's requests, for joining waits for the other members.
+    Group,
+}
+
 /// The way to every broker of a cluster.
 #[derive(Debug)]
 pub struct Network {
     doors: Doors,
     config: NetworkConfig,
     view: RwLock<Arc<ClusterView>>,
-    slots: Mutex<HashMap<(String, u16), Arc<Slot>>>,
+    slots: Mutex<HashMap<(String, u16, Purpose), Arc<Slot>>>,
     /// One metadata request at a time.
     refreshing: tokio::sync::Mutex<()>,
     /// When the view was last asked for, in milliseconds on the monotonic clock.
@@ -98,7 +110,15 @@ impl Network {
     /// # Errors
     /// [`ClientError::Disconnected`] and [`ClientError::Timeout`]; also for a broker that the metadata does not name.
     pub async fn connection(&self, node: NodeId) -> Result<Arc<Connection>> {
-        let address = self.view.read().brokers.get(&node).map(|broker| (broker.host.clone(), broker.port));
+        self.connection_for(node, Purpose::Main).await
+    }
+
+    /// As [`Network::connection`], for a purpose of its own.
+    ///
+    /// # Errors
+    /// As [`Network::connection`].
+    pub async fn connection_for(&self, node: NodeId, purpose: Purpose) -> Result<Arc<Connection>> {
+        let address = self.view.read().brokers.get(&node).map(|broker| (broker.host.clone(), broker.port, purpose));
         match address {
             Some(address) => self.connect(address).await,
             None => Err(ClientError::disconnected(&format!("broker {node}").into(), "the cluster does not name it")),
@@ -107,7 +127,7 @@ impl Network {
 
     /// The connection to a broker, if it is open.
     pub fn ready(&self, node: NodeId) -> Option<Arc<Connection>> {
-        let address = self.view.read().brokers.get(&node).map(|broker| (broker.host.clone(), broker.port))?;
+        let address = self.view.read().brokers.get(&node).map(|b| (b.host.clone(), b.port, Purpose::Main))?;
         self.slots.lock().get(&address)?.open()
     }
 
@@ -116,7 +136,11 @@ impl Network {
     /// # Errors
     /// The last one's.
     pub async fn any(&self) -> Result<Arc<Connection>> {
-        let open = self.slots.lock().values().filter_map(|slot| slot.open()).min_by_key(|c| c.in_flight());
+        let open = {
+            let slots = self.slots.lock();
+            let main = slots.iter().filter(|((_, _, purpose), _)| *purpose == Purpose::Main);
+            main.filter_map(|(_, slot)| slot.open()).min_by_key(|connection| connection.in_flight())
+        };
         if let Some(connection) = open {
             return Ok(connection);
         }
@@ -129,8 +153,8 @@ impl Network {
         bootstrap.rotate_left(first);
         addresses.extend(bootstrap);
         let mut last = ClientError::disconnected(&"the cluster".into(), "bootstrap.servers is empty");
-        for address in addresses {
-            match self.connect(address).await {
+        for (host, port) in addresses {
+            match self.connect((host, port, Purpose::Main)).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => last = error,
             }
@@ -138,7 +162,7 @@ impl Network {
         Err(last)
     }
 
-    async fn connect(&self, address: (String, u16)) -> Result<Arc<Connection>> {
+    async fn connect(&self, address: (String, u16, Purpose)) -> Result<Arc<Connection>> {
         let slot = self.slots.lock().entry(address.clone()).or_default().clone();
         if let Some(connection) = slot.open() {
             return Ok(connection);
@@ -165,7 +189,7 @@ impl Network {
         }
     }
 
-    async fn open(&self, (host, port): &(String, u16)) -> Result<Arc<Connection>> {
+    async fn open(&self, (host, port, _): &(String, u16, Purpose)) -> Result<Arc<Connection>> {
         let address: Arc<str> = format!("{host}:{port}").into();
         let stream = tokio::select! {
             stream = self.doors.transport.connect(host, *port) => {

@@ -105,10 +105,16 @@ impl<'a> Batch<'a> {
 
     /// The records in `body`, which must be what [`Batch::body`] or [`Batch::decompress_into`] gave for this batch.
     pub fn records<'b>(&self, body: &'b [u8]) -> Records<'b> {
+        self.records_from(body, 0, 0)
+    }
+
+    /// As [`Batch::records`], from the record on that is the `index`th and begins at byte `at` of `body`: where
+    /// [`Records::position`] and [`Records::index`] stood.
+    pub fn records_from<'b>(&self, body: &'b [u8], at: usize, index: i32) -> Records<'b> {
         Records {
             body,
-            at: 0,
-            index: 0,
+            at: at.min(body.len()),
+            index,
             count: self.record_count(),
             base_offset: self.base_offset(),
             last_delta: self.last_offset_delta(),
@@ -218,6 +224,11 @@ impl Records<'_> {
     /// Where in the body the next record begins.
     pub fn position(&self) -> usize {
         self.at
+    }
+
+    /// The index in the batch of the next record.
+    pub fn index(&self) -> i32 {
+        self.index
     }
 
     fn fail(&mut self, what: &'static str) -> BatchError {
