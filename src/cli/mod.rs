@@ -5,8 +5,11 @@
 //! 2 for a command line that makes no sense.
 
 mod connect;
+mod consume;
+mod datetime;
 mod dump_log;
 mod escape;
+mod format;
 mod output;
 mod produce;
 mod serve;
@@ -36,6 +39,8 @@ enum Command {
     Demo(Demo),
     /// Send the lines of stdin or of files to a topic
     Produce(produce::Produce),
+    /// Write the records of topics to stdout
+    Consume(consume::Consume),
     /// Show and check the files of a partition: segments, indexes, snapshots, checkpoints
     DumpLog(dump_log::DumpLog),
 }
@@ -71,6 +76,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
         Command::Serve(serve) => serve.run(),
         Command::Demo(demo) => demo.run(),
         Command::Produce(produce) => produce.run(),
+        Command::Consume(consume) => consume.run(),
         Command::DumpLog(dump_log) => dump_log.run(),
     };
     match done {
