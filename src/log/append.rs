@@ -253,7 +253,7 @@ impl Log {
             return Err(AppendError::RecordListTooLarge { size, limit: self.config.segment_bytes });
         }
         let newest = planned.iter().map(|batch| batch.max_timestamp).max().unwrap_or(-1);
-        self.roll_if_due(size as u64, newest, planned[0].base_offset, last.last_offset, now)?;
+        self.roll_if_due(size as u64, newest, last.last_offset, now)?;
 
         let segment = self.active_segment().clone();
         let mut parts = Vec::with_capacity(planned.len() * 2);
@@ -316,6 +316,7 @@ impl Log {
                     let last_stable_offset = self.producers.first_open_txn().unwrap_or(batch.last_offset + 1);
                     let aborted = AbortedTxn::new(done, last_stable_offset);
                     transaction_index::append(&self.handles, &self.dir, self.active_segment().base_offset(), &aborted)?;
+                    self.active_segment().note_aborted();
                     self.shared.aborted.write().push(aborted);
                 }
             }

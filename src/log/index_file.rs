@@ -6,6 +6,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -19,6 +20,8 @@ pub(crate) struct IndexFile {
     handles: Handles,
     file: Arc<Handle>,
     state: RwLock<State>,
+    /// Whether the file holds what was never synced.
+    unsynced: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -34,13 +37,18 @@ enum State {
 impl IndexFile {
     /// The index in the file of `handle`, to be read when it is used.
     pub(crate) fn closed(handles: &Handles, file: Arc<Handle>) -> IndexFile {
-        IndexFile { handles: handles.clone(), file, state: RwLock::new(State::Unread) }
+        IndexFile {
+            handles: handles.clone(),
+            file,
+            state: RwLock::new(State::Unread),
+            unsynced: AtomicBool::new(false),
+        }
     }
 
     /// An index without entries, whatever its file holds.
     pub(crate) fn fresh(handles: &Handles, file: Arc<Handle>) -> IndexFile {
         let state = RwLock::new(State::Open { entries: Vec::new(), written: None });
-        IndexFile { handles: handles.clone(), file, state }
+        IndexFile { handles: handles.clone(), file, state, unsynced: AtomicBool::new(false) }
     }
 
     /// The file behind it.
@@ -102,16 +110,9 @@ impl IndexFile {
         }
     }
 
-    /// Keeps the first `len` bytes of the entries.
-    pub(crate) fn truncate(&self, len: usize) {
-        let mut state = self.state.write();
-        let entries = match &mut *state {
-            State::Open { entries, .. } => std::mem::take(entries),
-            State::Closed(bytes) => bytes.to_vec(),
-            State::Unread => Vec::new(),
-        };
-        let entries = entries[..len.min(entries.len())].to_vec();
-        *state = State::Open { entries, written: None };
+    /// Gives it other entries, whatever it had.
+    pub(crate) fn set(&self, entries: Vec<u8>) {
+        *self.state.write() = State::Open { entries, written: None };
     }
 
     /// How many bytes its entries take, 0 while they are unread.
@@ -126,23 +127,27 @@ impl IndexFile {
     /// Brings the file up to the entries, and makes it safe if `durability` says so.
     pub(crate) fn flush(&self, durability: Durability) -> io::Result<()> {
         let mut state = self.state.write();
-        let State::Open { entries, written } = &mut *state else { return Ok(()) };
-        match written {
-            Some(written) if *written == entries.len() => {}
-            Some(written) => {
-                let file = self.file.file()?;
-                file.write_at(*written as u64, &mut [IoSlice::new(&entries[*written..])])?;
+        if let State::Open { entries, written } = &mut *state
+            && *written != Some(entries.len())
+        {
+            self.unsynced.store(true, Ordering::Release);
+            match written {
+                Some(written) => {
+                    let file = self.file.file()?;
+                    file.write_at(*written as u64, &mut [IoSlice::new(&entries[*written..])])?;
+                }
+                None => {
+                    self.file.close();
+                    replace_file(self.handles.fs().as_ref(), &self.file.path(), entries, Durability::Lazy)?;
+                }
             }
-            None => {
-                self.file.close();
-                replace_file(self.handles.fs().as_ref(), &self.file.path(), entries, Durability::Lazy)?;
-            }
+            *written = Some(entries.len());
         }
-        *written = Some(entries.len());
-        match durability {
-            Durability::Synced => self.file.file()?.sync(),
-            Durability::Lazy => Ok(()),
+        if durability == Durability::Synced && self.unsynced.load(Ordering::Acquire) {
+            self.file.file()?.sync()?;
+            self.unsynced.store(false, Ordering::Release);
         }
+        Ok(())
     }
 
     /// Lets go of entries that the file has: they are mapped when somebody asks.

@@ -42,6 +42,8 @@ pub struct Log {
     pub(super) recovery_point: Offset,
     pub(super) last_flush: Timestamp,
     pub(super) failed: bool,
+    /// Where the last snapshot of the producers is; -1 where there is none that is good.
+    pub(super) snapshot_at: Offset,
     /// Up to where the log is compacted; what is behind it is dirty.
     pub(super) cleaned_to: Offset,
 }

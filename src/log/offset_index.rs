@@ -54,6 +54,11 @@ impl<'a> OffsetIndex<'a> {
         self.entries.iter().map(|bytes| self.decode(bytes))
     }
 
+    /// The last entry.
+    pub(crate) fn last(&self) -> Option<Entry> {
+        self.get(self.entries.len().wrapping_sub(1))
+    }
+
     /// The entry at `index`.
     fn get(&self, index: usize) -> Option<Entry> {
         self.entries.get(index).map(|bytes| self.decode(bytes))

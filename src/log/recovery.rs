@@ -34,13 +34,14 @@ impl Log {
     /// # Errors
     /// The file system's; damage is mended.
     pub fn open(options: LogOptions) -> Result<(Log, RecoveryReport), StorageError> {
-        Opening { report: RecoveryReport::default(), options }.open()
+        Opening { report: RecoveryReport::default(), options, snapshot_at: -1 }.open()
     }
 }
 
 struct Opening {
     options: LogOptions,
     report: RecoveryReport,
+    snapshot_at: Offset,
 }
 
 impl Opening {
@@ -72,8 +73,9 @@ impl Opening {
         epochs.truncate_from_end(log_end);
         epochs.truncate_from_start(log_start);
         let clean = self.options.clean;
-        let (mut producers, aborted) =
+        let (mut producers, aborted, snapshot_at) =
             load_producers(&self.options.handles, &dir, &segments, log_end, clean, &mut self.report.notes)?;
+        self.snapshot_at = snapshot_at;
         producers.expire(self.options.now, self.options.config.producer_id_expiration_ms);
         let log = self.assemble(segments, producers, aborted, epochs, log_start, log_end)?;
         Ok((log, self.report))
@@ -121,6 +123,7 @@ impl Opening {
             recovery_point: if clean { log_end } else { recovery_point.min(log_end) },
             last_flush: now,
             failed: false,
+            snapshot_at: self.snapshot_at,
             cleaned_to: cleaned_to.clamp(log_start, log_end),
         })
     }
@@ -249,9 +252,18 @@ impl Opening {
                 let segment = Segment::open(&self.options.handles, &dir, base, size, shape);
                 segments.push(Arc::new(segment));
             } else {
-                let (segment, whole) = self.scan(base, size, epochs)?;
+                let (segment, end, whole) = self.scan(base, size, epochs)?;
                 cut = !whole;
                 segments.push(Arc::new(segment));
+                // A segment begins where the one before it ends, so a gap is what power took. Compaction makes gaps too:
+                // a compacted log syncs a segment before it begins the next, and has none of the other kind.
+                if let Some((next, _)) = bases.get(index + 1).filter(|(next, _)| *next > end && !cut)
+                    && !self.options.config.compact
+                {
+                    self.note(format!("segment {base} ends at offset {end}, and the next begins at {next}"));
+                    self.report.truncated_at = Some(end);
+                    cut = true;
+                }
             }
         }
         // A clean log without an epoch file, or with a damaged one: the batches know.
@@ -267,8 +279,14 @@ impl Opening {
         Ok(segments)
     }
 
-    /// Checks each batch of a segment, cuts it at the first bad one, makes its indexes anew. Whether it was whole.
-    fn scan(&mut self, base: Offset, size: u64, epochs: &mut LeaderEpochs) -> Result<(Segment, bool), StorageError> {
+    /// Checks each batch of a segment, cuts it at the first bad one, makes its indexes anew. Also where it
+    /// ends now, and whether it was whole.
+    fn scan(
+        &mut self,
+        base: Offset,
+        size: u64,
+        epochs: &mut LeaderEpochs,
+    ) -> Result<(Segment, Offset, bool), StorageError> {
         let (dir, shape) = (self.options.dir.clone(), shape(&self.options.config));
         let segment = Segment::open_unindexed(&self.options.handles, &dir, base, size, shape);
         let path = segment.path();
@@ -307,7 +325,7 @@ impl Opening {
         }
         segment.publish(good);
         segment.rebuild_indexes().map_err(StorageError::io("reading", &path))?;
-        Ok((segment, bad.is_none()))
+        Ok((segment, next, bad.is_none()))
     }
 
     fn drop_segments(&self, segments: &mut Vec<Arc<Segment>>, keep: usize) -> Result<(), StorageError> {
@@ -320,7 +338,8 @@ impl Opening {
 }
 
 /// The producers as they are at `log_end`: the last good snapshot, and the batches behind it. With `trust_absence` a log
-/// without a snapshot had no producer: the broker that closed it would have written one. Damage goes into `notes`.
+/// without a snapshot had no producer: the broker that closed it would have written one. Damage goes into `notes`. The
+/// last value is where the snapshot was, -1 where there was none.
 pub(super) fn load_producers(
     handles: &Handles,
     dir: &Path,
@@ -328,7 +347,7 @@ pub(super) fn load_producers(
     log_end: Offset,
     trust_absence: bool,
     notes: &mut Vec<String>,
-) -> Result<(ProducerStates, Vec<AbortedTxn>), StorageError> {
+) -> Result<(ProducerStates, Vec<AbortedTxn>, Offset), StorageError> {
     let fs = handles.fs().as_ref();
     let names = fs.list(dir).map_err(StorageError::io("listing", dir))?;
     let mut snapshots: Vec<Offset> =
@@ -352,26 +371,38 @@ pub(super) fn load_producers(
             }
         }
     }
+    let snapshot_at = found.as_ref().map_or(-1, |(offset, _)| *offset);
     let (from, mut states) = match found {
         Some(found) => found,
         None if trust_absence => (log_end, ProducerStates::new()),
         None => (0, ProducerStates::new()),
     };
     let mut aborted = Vec::new();
-    let has_aborted = names.iter().any(|entry| entry.name.ends_with(TXN_INDEX));
-    for segment in segments.iter().filter(|_| has_aborted) {
+    let has_index = names.iter().any(|entry| entry.name.ends_with(TXN_INDEX));
+    let mut known = Vec::new();
+    for segment in segments.iter().filter(|_| has_index) {
         match transaction_index::load(handles, dir, segment.base_offset()) {
-            Ok(entries) => aborted.extend(entries.into_iter().filter(|txn| txn.last_offset < from)),
+            Ok(entries) => known.extend(entries),
             Err(StorageError::Damaged { path, damage }) => notes.push(format!("{}: {damage}", path.display())),
             Err(error) => return Err(error),
         }
     }
+    aborted.extend(known.iter().filter(|txn| txn.last_offset < from));
     let first = segments.partition_point(|segment| segment.base_offset() <= from).saturating_sub(1);
     for segment in segments.get(first..).unwrap_or(&[]) {
         replay(segment, from, log_end, &mut states, &mut aborted)
             .map_err(StorageError::io("reading", &segment.path()))?;
     }
-    Ok((states, aborted))
+    // What the files say beyond what the markers do was cut off, or never got there.
+    if aborted != known {
+        for (index, segment) in segments.iter().enumerate() {
+            let (base, end) =
+                (segment.base_offset(), segments.get(index + 1).map_or(log_end, |next| next.base_offset()));
+            let inside: Vec<_> = aborted.iter().filter(|txn| (base..end).contains(&txn.last_offset)).copied().collect();
+            transaction_index::replace(handles, dir, base, &inside)?;
+        }
+    }
+    Ok((states, aborted, snapshot_at))
 }
 
 /// Takes note of the producers' batches of a segment, from `from` on.

@@ -44,7 +44,6 @@ impl Log {
         &mut self,
         size: u64,
         newest: Timestamp,
-        first_offset: Offset,
         last_offset: Offset,
         now: Timestamp,
     ) -> Result<(), StorageError> {
@@ -56,7 +55,9 @@ impl Log {
                 && (segment.size() + size > self.config.segment_bytes
                     || self.is_old(&segment, newest, now)?
                     || segment.index_len() + 12 > self.config.segment_index_bytes));
-        if due { self.roll_at(first_offset, now) } else { Ok(()) }
+        // The next segment begins where this one ends, even if offsets leap: recovery tells a gap by that.
+        let base_offset = self.log_end.max(last_offset - i64::from(i32::MAX));
+        if due { self.roll_at(base_offset, now) } else { Ok(()) }
     }
 
     /// Whether the last segment waited for `segment.ms`: by its first batch's timestamp and the newest one to come, or,
@@ -107,8 +108,12 @@ impl Log {
             old.remove().map_err(StorageError::io("removing", &old.path()))?;
             self.segments.pop();
         } else {
-            self.write_snapshot(base_offset)?;
-            old.seal().map_err(StorageError::io("closing", &old.path()))?;
+            if self.config.compact {
+                // As compaction makes gaps, recovery could not tell one that power made.
+                old.flush(&self.dir).map_err(StorageError::io("syncing", &old.path()))?;
+            }
+            self.write_snapshot(base_offset, Durability::Lazy)?;
+            old.seal(Durability::Lazy).map_err(StorageError::io("closing", &old.path()))?;
         }
         let segment = Segment::create(&self.handles, &self.dir, base_offset, self.shape());
         self.segments.push(Arc::new(segment));
@@ -118,11 +123,10 @@ impl Log {
     }
 
     /// Writes the producers down as they are at `offset`.
-    fn write_snapshot(&self, offset: Offset) -> Result<(), StorageError> {
+    fn write_snapshot(&mut self, offset: Offset, durability: Durability) -> Result<(), StorageError> {
         let path = producer_snapshot::path(&self.dir, offset);
         let bytes = producer_snapshot::encode(&self.producers);
-        replace_file(self.handles.fs().as_ref(), &path, &bytes, Durability::Lazy)
-            .map_err(StorageError::io("writing", &path))
+        replace_file(self.handles.fs().as_ref(), &path, &bytes, durability).map_err(StorageError::io("writing", &path))
     }
 
     /// What must be synced for the recovery point to reach the log end offset; `None` where it has. Run it without
@@ -176,15 +180,18 @@ impl Log {
     /// The shutdown is not clean then.
     pub fn close(&mut self, now: Timestamp) -> Result<(), StorageError> {
         self.check_writable()?;
-        self.flush(now)?;
         let segment = Arc::clone(self.active_segment());
         if segment.size() > 0 {
-            segment.seal().map_err(StorageError::io("closing", &segment.path()))?;
+            segment.seal(Durability::Synced).map_err(StorageError::io("closing", &segment.path()))?;
         }
+        self.flush(now)?;
+        // An empty log that never held anything has nothing to say: ten thousand of them close in no time.
         if self.log_end > 0 {
-            self.write_snapshot(self.log_end)?;
+            if self.snapshot_at != self.log_end {
+                self.write_snapshot(self.log_end, Durability::Synced)?;
+            }
+            self.epochs.flush(self.handles.fs().as_ref(), &self.dir, Durability::Synced)?;
         }
-        self.epochs.flush(self.handles.fs().as_ref(), &self.dir, Durability::Lazy)?;
         self.release();
         Ok(())
     }

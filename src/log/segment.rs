@@ -22,7 +22,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::fs::handles::{Handle, Handles};
-use super::fs::{Durability, remove_if_there};
+use super::fs::{Durability, OpenMode, remove_if_there};
 use super::index_file::IndexFile;
 use super::offset_index::{self, OffsetIndex};
 use super::time_index::{self, TimeIndex};
@@ -62,6 +62,8 @@ pub(crate) struct Segment {
     index_interval: usize,
     /// Whether the file's name was never synced.
     unsynced_name: AtomicBool,
+    /// Whether transactions were aborted in it, so that it has an index of them.
+    has_aborted: AtomicBool,
 }
 
 /// What a walk over a segment's batches needs of the log's configuration.
@@ -99,6 +101,7 @@ impl Segment {
             map_len: shape.map_len,
             index_interval: shape.index_interval,
             unsynced_name: AtomicBool::new(fresh),
+            has_aborted: AtomicBool::new(false),
         }
     }
 
@@ -195,8 +198,17 @@ impl Segment {
 
     fn with_offsets<T>(&self, f: impl FnOnce(OffsetIndex<'_>) -> T) -> io::Result<T> {
         let base = self.base_offset;
-        let check = |bytes: &[u8]| OffsetIndex::new(base, bytes).is_sound(self.size());
+        let check = |bytes: &[u8]| {
+            let index = OffsetIndex::new(base, bytes);
+            index.is_sound(self.size()) && index.last().is_none_or(|last| self.is_at(last))
+        };
         self.offsets.with(check, || Ok(self.build_indexes()?.0), |bytes| f(OffsetIndex::new(base, bytes)))
+    }
+
+    /// Whether a batch lies where an entry says.
+    fn is_at(&self, entry: offset_index::Entry) -> bool {
+        let bytes = self.slice(entry.position.into(), self.size());
+        bytes.is_ok_and(|bytes| Batch::parse(&bytes).is_ok_and(|batch| batch.last_offset() == entry.offset))
     }
 
     fn with_times<T>(&self, f: impl FnOnce(TimeIndex<'_>) -> T) -> io::Result<T> {
@@ -262,10 +274,20 @@ impl Segment {
     pub(crate) fn find(&self, offset: Offset) -> io::Result<Option<BatchInfo>> {
         let from = self.with_offsets(|index| index.floor(offset))?;
         let mut found = None;
-        self.walk(from, |info| {
-            found = (info.last_offset >= offset).then_some(info);
-            found.is_none()
-        })?;
+        let mut seek = |from| {
+            self.walk(from, |info| {
+                found = (info.last_offset >= offset).then_some(info);
+                found.is_none()
+            })
+        };
+        match seek(from) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData && from > 0 => {
+                // It is the index that led astray, unless the walk from the begin fails too.
+                seek(0)?;
+                self.rebuild_indexes()?;
+            }
+            result => result?,
+        }
         Ok(found)
     }
 
@@ -319,8 +341,15 @@ impl Segment {
         }
         self.log.file()?.sync()?;
         self.flush_indexes(Durability::Synced)?;
+        if self.has_aborted.load(Ordering::Acquire) {
+            self.handles.fs().open(&path(dir, self.base_offset, TXN_INDEX), OpenMode::Create)?.sync()?;
+        }
         if self.unsynced_name.load(Ordering::Acquire) {
             self.handles.fs().sync_dir(dir)?;
+            // The folder may be as new as the segment.
+            if let Some(root) = dir.parent() {
+                self.handles.fs().sync_dir(root)?;
+            }
             self.unsynced_name.store(false, Ordering::Release);
         }
         Ok(())
@@ -332,12 +361,17 @@ impl Segment {
         self.times.flush(durability)
     }
 
+    /// Takes note that its index of aborted transactions has an entry.
+    pub(crate) fn note_aborted(&self) {
+        self.has_aborted.store(true, Ordering::Release);
+    }
+
     /// Ends the segment: the time index gets its last entry, index memory is given back.
-    pub(crate) fn seal(&self) -> io::Result<()> {
+    pub(crate) fn seal(&self, durability: Durability) -> io::Result<()> {
         if let Some(max) = self.max_timestamp()? {
             self.push_time(max);
         }
-        self.flush_indexes(Durability::Lazy)?;
+        self.flush_indexes(durability)?;
         self.offsets.close();
         self.times.close();
         Ok(())
@@ -385,14 +419,12 @@ impl Segment {
         }
     }
 
-    /// Forgets index entries from `offset` on, after the file was cut there.
+    /// Makes both indexes anew, after the file was found or made other than they say.
     pub(crate) fn rebuild_indexes(&self) -> io::Result<()> {
         let (offsets, times) = self.build_indexes()?;
-        self.offsets.truncate(0);
-        self.times.truncate(0);
-        self.offsets.push(&offsets);
-        self.times.push(&times);
         let last = TimeIndex::new(self.base_offset, &times).last();
+        self.offsets.set(offsets);
+        self.times.set(times);
         *self.max_timestamp.lock() = last;
         Ok(())
     }

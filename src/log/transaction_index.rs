@@ -16,7 +16,7 @@ use std::path::Path;
 
 use super::error::{Damage, StorageError};
 use super::fs::handles::Handles;
-use super::fs::{OpenMode, read_file};
+use super::fs::{Durability, OpenMode, read_file, remove_if_there, replace_file};
 use super::producer_state::CompletedTxn;
 use super::segment::{self, TXN_INDEX};
 use crate::common::ids::{Offset, ProducerId};
@@ -86,6 +86,16 @@ pub(crate) fn append(handles: &Handles, dir: &Path, base: Offset, aborted: &Abor
         file.write_at(file.len()?, &mut [IoSlice::new(&aborted.encode())])
     };
     write().map_err(StorageError::io("appending to", &path))
+}
+
+/// Gives the segment at `base` a file with these entries, or none.
+pub(crate) fn replace(handles: &Handles, dir: &Path, base: Offset, entries: &[AbortedTxn]) -> Result<(), StorageError> {
+    let (fs, path) = (handles.fs().as_ref(), segment::path(dir, base, TXN_INDEX));
+    let bytes: Vec<u8> = entries.iter().flat_map(AbortedTxn::encode).collect();
+    match bytes.is_empty() {
+        true => remove_if_there(fs, &path).map_err(StorageError::io("removing", &path)),
+        false => replace_file(fs, &path, &bytes, Durability::Synced).map_err(StorageError::io("writing", &path)),
+    }
 }
 
 /// The entries of the segment at `base`; none where there is no file.

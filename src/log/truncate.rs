@@ -18,7 +18,7 @@ use crate::common::ids::{Offset, Timestamp};
 
 impl Log {
     /// Cuts the log so that it ends at `offset`; `false` where it ended there or before. A batch that holds the offset
-    /// goes as a whole.
+    /// goes as a whole, and the log ends before it.
     ///
     /// # Errors
     /// The log takes no more writes then, and is to be opened anew.
@@ -27,7 +27,7 @@ impl Log {
         if offset >= self.log_end {
             return Ok(false);
         }
-        if offset <= self.segments[0].base_offset() {
+        if offset <= self.segments[0].base_offset() || offset <= self.log_start {
             return self.truncate_fully_and_start_at(offset, now).map(|()| true);
         }
         self.cut(offset, now).inspect_err(|_| self.failed = true)?;
@@ -46,12 +46,16 @@ impl Log {
         let error = || |source| StorageError::Io { what: "cutting", path: old.path(), source };
         let keep = old.find(offset).map_err(error())?.map_or(old.size(), |info| info.position.into());
         let cut = self.rewrite(&old, keep).map_err(error())?;
+        let end = cut.next_offset().map_err(error())?;
         self.segments.pop();
         self.segments.push(Arc::new(cut));
-        self.log_end = offset;
-        self.log_start = self.log_start.min(offset);
+        self.log_end = end;
+        if end < self.log_start {
+            // Only deleted records are left of it.
+            return self.truncate_fully_and_start_at(self.log_start, now);
+        }
         self.active = Active { since_index: usize::MAX / 2, first_timestamp: None, created: now };
-        self.forget_from(offset, now)
+        self.forget_from(end, now)
     }
 
     /// The first `keep` bytes of a segment in a file of their own that has taken its name.
@@ -97,8 +101,9 @@ impl Log {
         self.epochs.truncate_from_end(offset);
         self.recovery_point = self.recovery_point.min(offset);
         self.cleaned_to = self.cleaned_to.clamp(self.log_start.min(offset), offset);
+        self.snapshot_at = -1;
         let mut notes = Vec::new();
-        let (mut producers, aborted) =
+        let (mut producers, aborted, _) =
             load_producers(&self.handles, &self.dir, &self.segments, offset, false, &mut notes)?;
         producers.expire(now, self.config.producer_id_expiration_ms);
         self.producers = producers;

@@ -117,6 +117,7 @@ impl MemoryFs {
         for op in kept.values() {
             image.apply(op);
         }
+        image.begin();
         MemoryFs { state: Arc::new(Mutex::new(image)) }
     }
 
@@ -219,6 +220,24 @@ impl State {
             Op::Remove { path } => self.names.retain(|name, _| !name.starts_with(path)),
             Op::Sync { .. } | Op::SyncDir { .. } => {}
         }
+    }
+
+    /// Journals what there is as written and safe, so that a later crash starts from it.
+    fn begin(&mut self) {
+        let mut journal = Vec::new();
+        for (path, node) in &self.names {
+            journal.push(match *node {
+                Node::Dir => Op::CreateDir { path: path.clone() },
+                Node::File(inode) => Op::Create { path: path.clone(), inode },
+            });
+        }
+        let parents: BTreeSet<_> = self.names.keys().filter_map(|path| path.parent()).collect();
+        journal.extend(parents.into_iter().map(|dir| Op::SyncDir { dir: dir.to_owned() }));
+        for (inode, file) in self.inodes.iter().enumerate() {
+            journal.push(Op::Write { inode, position: 0, data: file.data.clone() });
+            journal.push(Op::Sync { inode });
+        }
+        self.journal = journal;
     }
 
     fn file(&self, path: &Path) -> io::Result<usize> {

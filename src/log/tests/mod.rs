@@ -1,7 +1,9 @@
 //! What the log promises, held against it: by example, against a model, and by a crash at each write.
 
 mod basics;
+mod crash;
 mod ends;
+mod model;
 
 use bytes::Bytes;
 

@@ -1,0 +1,234 @@
+//! Power is lost at each write; the disk fails at each write.
+
+use std::io;
+use std::sync::Arc;
+
+use super::*;
+use crate::log::AppendError;
+use crate::log::fs::memory::{Fault, MemoryFs, choices};
+
+/// What a test did and when it was safe.
+struct Story {
+    fs: MemoryFs,
+    log: Log,
+    expected: Vec<(Offset, String)>,
+    /// After so many operations of the disk the log is safe up to there.
+    safe: Vec<(usize, Offset)>,
+}
+
+impl Story {
+    fn new() -> Story {
+        let fs = MemoryFs::new();
+        let shared: SharedFs = Arc::new(fs.clone());
+        // As a log dir would have it.
+        shared.create_dir_all(std::path::Path::new("/")).unwrap();
+        let (log, _) = open(&shared, small());
+        Story { fs, log, expected: Vec::new(), safe: vec![(0, 0)] }
+    }
+
+    fn append(&mut self, n: i64) {
+        let (first, second) = (format!("first {n}"), "x".repeat((n * 37 % 300) as usize));
+        let sequence = ProducerState { id: 7, epoch: 0, base_sequence: self.log.log_end_offset() as i32 };
+        let bytes = build(NOW + n * 10, &[&first, &second], Compression::NONE, sequence);
+        let info = self.log.append_as_leader(bytes, (n / 20) as i32, NOW).unwrap();
+        self.expected.extend([(info.first_offset, first), (info.last_offset, second)]);
+    }
+
+    fn flush(&mut self) {
+        self.log.flush(NOW).unwrap();
+        self.safe.push((self.fs.operations(), self.log.recovery_point()));
+    }
+
+    /// Opens what a crash behind `at` operations may leave.
+    fn crash(&self, at: usize, seed: u64) -> (Log, RecoveryReport, Offset) {
+        let image: SharedFs = Arc::new(self.fs.crash(at, &mut choices(seed)));
+        let recovery_point = self.safe.iter().rev().find(|(operations, _)| *operations <= at).map_or(0, |safe| safe.1);
+        let options = LogOptions { recovery_point, ..options(&image, "/flights-0", small()) };
+        let (log, report) = Log::open(options).unwrap();
+        (log, report, recovery_point)
+    }
+}
+
+/// What holds of any log: indexes find what a scan finds, it can be written, and opens again as it is.
+fn check_whole(mut log: Log, context: &str) {
+    let found = all(&log);
+    let reader = log.reader();
+    for (offset, value) in found.iter().step_by(7) {
+        let read = reader.read(*offset, 1, Offset::MAX, true).unwrap();
+        assert!(records(&read.records).contains(&(*offset, value.clone())), "{context}");
+    }
+    for timestamp in (NOW..NOW + 800).step_by(95) {
+        let slow = found.iter().enumerate().find(|(index, _)| {
+            let batch = *index as i64 / 2;
+            NOW + batch * 10 + *index as i64 % 2 >= timestamp
+        });
+        let fast = reader.offset_for_timestamp(timestamp).unwrap();
+        assert_eq!(fast.map(|found| found.offset), slow.map(|(_, (offset, _))| *offset), "{context}");
+    }
+    let next = log.log_end_offset();
+    let sequence = ProducerState { id: 7, epoch: 0, base_sequence: next as i32 };
+    let again = build(NOW + 10_000, &["again"], Compression::NONE, sequence);
+    assert_eq!(log.append_as_leader(again, 9, NOW).unwrap().first_offset, next, "{context}");
+}
+
+#[test]
+fn power_lost_at_any_write_leaves_a_prefix_that_holds_all_that_was_flushed() {
+    let mut story = Story::new();
+    for n in 0..80 {
+        story.append(n);
+        if n % 9 == 4 {
+            story.flush();
+        }
+    }
+    assert!(story.log.segment_count() > 4);
+    let (mut cut, mut lost) = (0, 0);
+    for at in 0..=story.fs.operations() {
+        for seed in 0..3 {
+            let context = format!("crash behind {at} operations, seed {seed}");
+            let (log, report, safe) = story.crash(at, seed * 1000 + at as u64);
+            let found = all(&log);
+            assert!(log.log_end_offset() >= safe, "{context}: ends at {}, {safe} was safe", log.log_end_offset());
+            assert_eq!(found, story.expected[..found.len()], "{context}");
+            assert_eq!(log.log_end_offset() as usize, found.len(), "{context}");
+            cut += usize::from(report.truncated_at.is_some());
+            lost += usize::from(found.len() < story.expected.len());
+            check_whole(log, &context);
+        }
+    }
+    assert!(cut > 20 && lost > 100, "the crashes hurt: {cut} cuts, {lost} losses");
+}
+
+#[test]
+fn power_lost_while_a_log_is_cut_leaves_the_old_one_or_the_new_one() {
+    let mut story = Story::new();
+    for n in 0..60 {
+        story.append(n);
+    }
+    story.flush();
+    let old = story.expected.clone();
+    let begin = story.fs.operations();
+    story.log.truncate_to(52, NOW).unwrap();
+    story.safe.push((begin, 52));
+    story.expected.truncate(52);
+    for n in 26..40 {
+        story.append(n + 1000);
+    }
+    story.flush();
+    for at in begin..=story.fs.operations() {
+        for seed in 0..6 {
+            let (log, _, safe) = story.crash(at, seed * 1000 + at as u64);
+            let found = all(&log);
+            let prefix_of = |whole: &[(Offset, String)]| whole.starts_with(&found);
+            assert!(prefix_of(&old) || prefix_of(&story.expected), "at {at}, seed {seed}");
+            assert!(found.len() as i64 >= safe.min(52));
+        }
+    }
+}
+
+#[test]
+fn a_closed_log_is_whole_without_a_scan_wherever_power_is_lost_later() {
+    let mut story = Story::new();
+    for n in 0..70 {
+        story.append(n);
+    }
+    story.log.close(NOW).unwrap();
+    for seed in 0..50 {
+        let image: SharedFs = Arc::new(story.fs.crash(story.fs.operations(), &mut choices(seed)));
+        let options = LogOptions { clean: true, ..options(&image, "/flights-0", small()) };
+        let (log, report) = Log::open(options).unwrap();
+        assert_eq!((all(&log), report.segments_scanned), (story.expected.clone(), 0));
+        check_whole(log, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn a_write_that_fails_half_way_is_taken_back_and_the_log_goes_on() {
+    for written in [0, 1, 60, 100] {
+        let mut story = Story::new();
+        story.append(0);
+        let kind = io::ErrorKind::StorageFull;
+        story.fs.fail_at(Some(Fault { at: story.fs.operations(), kind, stays: false, written }));
+        let error = story.log.append_as_leader(batch(&["lost"]), 0, NOW).unwrap_err();
+        assert!(matches!(error, AppendError::Storage(_)), "{error}");
+        assert_eq!(all(&story.log), story.expected);
+        story.append(1);
+        assert_eq!(all(&story.log), story.expected);
+    }
+}
+
+#[test]
+fn a_disk_that_stays_broken_stops_writes_and_not_reads() {
+    let mut story = Story::new();
+    for n in 0..30 {
+        story.append(n);
+    }
+    let kind = io::ErrorKind::ReadOnlyFilesystem;
+    story.fs.fail_at(Some(Fault { at: story.fs.operations(), kind, stays: true, written: 0 }));
+    for _ in 0..3 {
+        assert!(matches!(story.log.append_as_leader(batch(&["lost"]), 0, NOW), Err(AppendError::Storage(_))));
+        assert_eq!(all(&story.log), story.expected);
+    }
+    assert!(story.log.has_failed() && story.log.flush(NOW).is_err() && story.log.close(NOW).is_err());
+    story.fs.fail_at(None);
+    let shared: SharedFs = Arc::new(story.fs.clone());
+    let (log, _) = open(&shared, small());
+    assert_eq!(all(&log), story.expected);
+}
+
+#[test]
+fn whichever_operation_fails_what_was_acknowledged_is_there() {
+    let count = {
+        let mut story = Story::new();
+        run(&mut story);
+        story.fs.operations()
+    };
+    for at in 2..count {
+        let mut story = Story::new();
+        story.fs.fail_at(Some(Fault { at, kind: io::ErrorKind::Other, stays: false, written: at % 50 }));
+        run(&mut story);
+        assert_eq!(all(&story.log), story.expected, "operation {at} failed");
+        story.fs.fail_at(None);
+        let shared: SharedFs = Arc::new(story.fs.clone());
+        let (log, _) = open(&shared, small());
+        assert_eq!(all(&log), story.expected, "operation {at} failed, opened again");
+    }
+}
+
+/// Appends, rolls and flushes; what fails is not expected to be there.
+fn run(story: &mut Story) {
+    for n in 0..60 {
+        let value = format!("{n} {}", "y".repeat(100));
+        if let Ok(info) = story.log.append_as_leader(batch(&[&value]), (n / 10) as i32, NOW) {
+            story.expected.push((info.first_offset, value));
+        }
+        if n % 13 == 7 {
+            let _ = story.log.flush(NOW);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_or_missing_index_is_made_anew() {
+    let mut story = Story::new();
+    for n in 0..80 {
+        story.append(n);
+    }
+    story.log.close(NOW).unwrap();
+    let shared: SharedFs = Arc::new(story.fs.clone());
+    let dir = std::path::Path::new("/flights-0");
+    for (index, entry) in shared.list(dir).unwrap().into_iter().enumerate() {
+        let path = dir.join(&entry.name);
+        match index % 2 {
+            _ if !entry.name.ends_with("index") => {}
+            0 => shared.remove_file(&path).unwrap(),
+            _ => {
+                story.fs.damage(&path, 0);
+                story.fs.damage(&path, 4);
+            }
+        }
+    }
+    let options = LogOptions { clean: true, ..options(&shared, "/flights-0", small()) };
+    let (log, _) = Log::open(options).unwrap();
+    assert_eq!(all(&log), story.expected);
+    check_whole(log, "indexes gone");
+}
