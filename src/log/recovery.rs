@@ -266,6 +266,10 @@ impl Opening {
                 }
             }
         }
+        if cut {
+            // Or the next loss of power brings back what was dropped.
+            self.fs().sync_dir(&dir).map_err(StorageError::io("syncing", &dir))?;
+        }
         // A clean log without an epoch file, or with a damaged one: the batches know.
         if epochs.entries().is_empty() {
             for segment in &segments {
@@ -320,7 +324,8 @@ impl Opening {
             // Nobody reads yet: the file itself may shrink, once it is mapped no more.
             segment.close();
             let file = self.fs().open(&path, OpenMode::Create).map_err(StorageError::io("opening", &path))?;
-            file.set_len(good).map_err(StorageError::io("cutting", &path))?;
+            // Synced, for the recovery point may be at the cut already: nobody would sync it later.
+            file.set_len(good).and_then(|()| file.sync()).map_err(StorageError::io("cutting", &path))?;
             epochs.truncate_from_end(next);
         }
         segment.publish(good);

@@ -100,7 +100,8 @@ impl Segment {
             max_timestamp: Mutex::new(None),
             map_len: shape.map_len,
             index_interval: shape.index_interval,
-            unsynced_name: AtomicBool::new(fresh),
+            // An empty segment was not worth a sync when it was closed.
+            unsynced_name: AtomicBool::new(fresh || size == 0),
             has_aborted: AtomicBool::new(false),
         }
     }

@@ -91,6 +91,8 @@ impl Log {
             }
         }
         self.segments.push(Arc::new(Segment::create(&self.handles, &self.dir, offset, self.shape())));
+        let synced = self.handles.fs().sync_dir(&self.dir).map_err(StorageError::io("syncing", &self.dir));
+        synced.inspect_err(|_| self.failed = true)?;
         self.active = Active { since_index: 0, first_timestamp: None, created: now };
         (self.log_start, self.log_end) = (offset, offset);
         self.forget_from(offset, now).inspect_err(|_| self.failed = true)

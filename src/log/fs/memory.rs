@@ -117,6 +117,10 @@ impl MemoryFs {
         for op in kept.values() {
             image.apply(op);
         }
+        // What lies in a folder whose name was lost is lost with it.
+        let dirs: BTreeSet<PathBuf> = image.names.keys().cloned().collect();
+        let there = |dir: &Path| dir == Path::new("/") || dir == Path::new("") || dirs.contains(dir);
+        image.names.retain(|name, _| name.ancestors().skip(1).all(there));
         image.begin();
         MemoryFs { state: Arc::new(Mutex::new(image)) }
     }
