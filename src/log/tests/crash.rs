@@ -198,7 +198,7 @@ fn whichever_operation_fails_what_was_acknowledged_is_there() {
 fn run(story: &mut Story) {
     for n in 0..60 {
         let value = format!("{n} {}", "y".repeat(100));
-        if let Ok(info) = story.log.append_as_leader(batch(&[&value]), (n / 10) as i32, NOW) {
+        if let Ok(info) = story.log.append_as_leader(batch(&[&value]), n / 10, NOW) {
             story.expected.push((info.first_offset, value));
         }
         if n % 13 == 7 {
