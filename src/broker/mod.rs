@@ -30,7 +30,7 @@ use crate::common::shutdown::Shutdown;
 use crate::config::Values;
 use crate::controller::Controller;
 use crate::metadata::{Image, Refusal, plan};
-use crate::protocol::{Frame, Str};
+use crate::protocol::{ApiKey, Frame, Str};
 use crate::replica::ReplicaManager;
 use fetch_session::FetchSessions;
 use groups::Groups;
@@ -46,6 +46,11 @@ pub enum Reply {
     Nothing,
     /// The connection ends, for this reason.
     Close(String),
+}
+
+/// The APIs that a broker answers, and so advertises.
+pub fn served_apis() -> &'static [ApiKey] {
+    handlers::SERVED
 }
 
 /// A reply that is under way.

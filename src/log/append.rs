@@ -26,7 +26,7 @@ pub struct AppendInfo {
     pub first_offset: Offset,
     /// The offset of the last record.
     pub last_offset: Offset,
-    /// The timestamp that all records got, or -1 where they kept their own.
+    /// The timestamp that all records got, or -1 where they kept their own; of a repeated batch its largest, as Kafka says.
     pub log_append_time: Timestamp,
     /// Where the log begins.
     pub log_start_offset: Offset,
@@ -102,7 +102,7 @@ impl Log {
                 return Ok(AppendInfo {
                     first_offset: known.first_offset(),
                     last_offset: known.last_offset,
-                    log_append_time: append_time,
+                    log_append_time: known.timestamp,
                     log_start_offset: self.log_start,
                     duplicate: true,
                     size: 0,

@@ -5,4 +5,5 @@ mod cli;
 mod floors;
 mod fuzz_corpus;
 mod protocol_second_opinion;
+mod readme;
 mod sources;

@@ -1,6 +1,6 @@
 //! ApiVersions (key 18): what this broker serves, and which features the cluster has agreed on.
 //!
-//! Versions 0-4 are served. An unknown version is answered in version 0 with UNSUPPORTED_VERSION and our range, so that
+//! Versions 0-4 are served. An unknown version is answered in version 0 with UNSUPPORTED_VERSION and our range of this API, so that
 //! a newer client can come again; the response header has always version 0, since the client does not know ours yet.
 //!   3  flexible: the client's software name and version; features     4  features with a minimum of 0
 //!
@@ -12,7 +12,7 @@ use crate::broker::Broker;
 use crate::protocol::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
-use crate::protocol::{ErrorCode, Str};
+use crate::protocol::{ApiKey, ErrorCode, Str};
 
 pub(super) async fn handle(
     broker: &Broker,
@@ -49,9 +49,11 @@ pub(super) async fn handle(
     })
 }
 
-/// The reply to a version that this broker does not know: in version 0.
+/// The reply to a version that this broker does not know: in version 0, and of the one API that matters then.
 pub(super) fn unsupported() -> ApiVersionsResponse {
-    ApiVersionsResponse { error_code: ErrorCode::UNSUPPORTED_VERSION, api_keys: served(), ..Default::default() }
+    let mut api_keys = served();
+    api_keys.retain(|version| version.api_key == ApiKey::ApiVersions.spec().key);
+    ApiVersionsResponse { error_code: ErrorCode::UNSUPPORTED_VERSION, api_keys, ..Default::default() }
 }
 
 fn served() -> Vec<ApiVersion> {

@@ -103,7 +103,8 @@ fn read_all(
     for (target, found) in targets.iter().zip(found) {
         let data = match found {
             Ok(partition) => read_one(target, partition, limit, read_committed, &mut read),
-            Err(code) => refuse(target, *code),
+            // As Apache Kafka: no list of aborted transactions where nothing was looked at, but an empty one.
+            Err(code) => PartitionData { aborted_transactions: Some(Vec::new()), ..refuse(target, *code) },
         };
         read.failed |= data.error_code != ErrorCode::NONE || data.diverging_epoch.end_offset >= 0;
         read.partitions.push(data);
@@ -179,9 +180,13 @@ fn respond(broker: &Broker, context: &Context, step: &Step, read: Read) -> Fetch
         broker.fetch_sessions().reply(step, &read.partitions.iter().map(said).collect::<Vec<_>>())
     };
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
-    for ((target, data), tell) in step.targets.iter().zip(read.partitions).zip(tell) {
+    for ((target, mut data), tell) in step.targets.iter().zip(read.partitions).zip(tell) {
         if !tell {
             continue;
+        }
+        if context.version < 12 {
+            data.current_leader = LeaderIdAndEpoch::default();
+            data.diverging_epoch = EpochEndOffset::default();
         }
         let (name, id) = match &target.topic {
             TopicKey::Name(name) => (name.clone(), crate::common::ids::Uuid::ZERO),

@@ -42,7 +42,8 @@ pub(super) async fn handle(
                     partition_index: index,
                     timestamp: found.timestamp,
                     offset: found.offset,
-                    leader_epoch: found.leader_epoch,
+                    // Before version 4 there is no place for it.
+                    leader_epoch: if context.version >= 4 { found.leader_epoch } else { -1 },
                     ..Default::default()
                 },
                 Err(code) => ListOffsetsPartitionResponse {

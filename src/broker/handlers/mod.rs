@@ -21,7 +21,7 @@ macro_rules! served {
         $(mod $module;)*
 
         /// The APIs that this broker serves.
-        const SERVED: &[ApiKey] = &[$(ApiKey::$key),*];
+        pub(super) const SERVED: &[ApiKey] = &[$(ApiKey::$key),*];
 
         fn dispatch(broker: Arc<Broker>, context: Context, header: RequestHeader, body: Decoder) -> ReplyFuture {
             match header.api_key {

@@ -8,17 +8,32 @@
 //!   acks 0    no reply; an error closes the connection, which is all the client would notice
 //!   acks 1    replies once the leader has appended
 //!   acks all  wants min.insync.replicas before the append; this broker holds the only replica, so the append is all
+//!   records   exactly one batch a partition; nobody but Kafka's tools writes to internal topics
 //!   a repeat  of one of a producer's last five batches is answered with the offset that the first one got
+
+use bytes::Bytes;
 
 use super::{Context, Outcome, append_error_code};
 use crate::broker::Broker;
 use crate::common::ids::Uuid;
 use crate::log::AppendError;
+use crate::metadata::topic_name;
 use crate::protocol::messages::produce::{
     BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
     TopicProduceResponse,
 };
-use crate::protocol::{ErrorCode, Str};
+use crate::protocol::{ErrorCode, Records, Str};
+use crate::record::{BatchError, batches};
+
+/// The client id under which Kafka's own tools may write to internal topics.
+const ADMIN_CLIENT: &str = "__admin_client";
+/// Refusals of batches that were not looked into, or could not be kept.
+const UNREAD: [ErrorCode; 4] = [
+    ErrorCode::CORRUPT_MESSAGE,
+    ErrorCode::MESSAGE_TOO_LARGE,
+    ErrorCode::RECORD_LIST_TOO_LARGE,
+    ErrorCode::KAFKA_STORAGE_ERROR,
+];
 
 pub(super) async fn handle(broker: &Broker, context: &Context, request: ProduceRequest) -> Outcome<ProduceResponse> {
     let mut responses = Vec::with_capacity(request.topic_data.len());
@@ -73,8 +88,14 @@ async fn append(
     if acks == -1 && partition.in_sync_replicas() < partition.min_in_sync_replicas() {
         return refuse(data.index, ErrorCode::NOT_ENOUGH_REPLICAS, None);
     }
-    let records = data.records.unwrap_or_default();
-    match partition.append(records.0, broker.clock().now()) {
+    if topic_name::is_internal(&partition.id().topic) && context.client_id.as_deref() != Some(ADMIN_CLIENT) {
+        return refuse(data.index, ErrorCode::INVALID_TOPIC_EXCEPTION, None);
+    }
+    let batch = match one_batch(data.records.unwrap_or_default()) {
+        Ok(batch) => batch,
+        Err((code, sentence)) => return refuse(data.index, code, Some(sentence.to_owned())),
+    };
+    match partition.append(batch, broker.clock().now()) {
         Ok(appended) => PartitionProduceResponse {
             index: data.index,
             base_offset: appended.first_offset,
@@ -85,7 +106,12 @@ async fn append(
         Err(error) => {
             let code = append_error_code(&error);
             let mut response = refuse(data.index, code, Some(error.to_string()));
-            if let AppendError::InvalidRecord { record_errors, .. } | AppendError::InvalidTimestamp { record_errors, .. } = error
+            // What was read and then refused is told where the log begins; what could not be read, or kept, is not.
+            if !UNREAD.contains(&code) {
+                response.log_start_offset = partition.log_start_offset();
+            }
+            if let AppendError::InvalidRecord { record_errors, .. }
+            | AppendError::InvalidTimestamp { record_errors, .. } = error
             {
                 let told = record_errors.into_iter().map(|error| BatchIndexAndErrorMessage {
                     batch_index: error.batch_index,
@@ -96,6 +122,27 @@ async fn append(
             response
         }
     }
+}
+
+/// The one batch that a partition's records must be; a piece of another behind it is passed over.
+fn one_batch(records: Records) -> Result<Bytes, (ErrorCode, &'static str)> {
+    let mut found = batches(&records);
+    let first = match found.next() {
+        Some(Ok(batch)) => batch,
+        Some(Err(BatchError::Magic { .. })) => {
+            return Err((ErrorCode::CORRUPT_MESSAGE, "a batch of another format: magic must be 2"));
+        }
+        _ => return Err((ErrorCode::INVALID_RECORD, "a partition's records must be one whole batch, and there is none")),
+    };
+    if first.is_transactional() {
+        let sentence = "a batch of a transaction, in a request without a transactional id";
+        return Err((ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, sentence));
+    }
+    let length = first.size_in_bytes();
+    if matches!(found.next(), Some(Ok(_))) {
+        return Err((ErrorCode::INVALID_RECORD, "a partition's records must be one whole batch, and there are more"));
+    }
+    Ok(records.0.slice(..length))
 }
 
 fn refuse(index: i32, code: ErrorCode, message: Option<String>) -> PartitionProduceResponse {
