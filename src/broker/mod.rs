@@ -113,7 +113,11 @@ impl Broker {
         // A second address would be a second listener, which there is not yet; the first one holds.
         let _ = self.endpoint.set((Str::from(host), i32::from(port)));
         let (id, host, log_dir) = (self.node.id, host.to_owned(), self.node.directory_id);
-        let register = move |image: &Image| Ok(((), plan::register_broker(image, id, (&host, port), log_dir)));
+        let register = move |image: &Image| {
+            let mut records = plan::register_broker(image, id, (&host, port), log_dir);
+            records.extend(plan::elect_leaders(image, id));
+            Ok(((), records))
+        };
         self.change(register, false).await
     }
 

@@ -9,6 +9,7 @@ use std::io::IoSlice;
 use bytes::Bytes;
 
 use super::error::{AppendError, RecordError, StorageError, timestamp_text};
+use super::fs::Durability;
 use super::log::Log;
 use super::producer_state::{ProducerBatch, Verdict};
 use super::segment::BatchInfo;
@@ -290,6 +291,9 @@ impl Log {
         self.log_end = self.segments_end(&planned);
         segment.publish(position);
         self.publish();
+        // A new epoch is written down with its first batch. Where that fails it is still due with the next one; it is not
+        // synced, for recovery finds it in the batches too.
+        let _ = self.epochs.flush(self.handles.fs().as_ref(), &self.dir, Durability::Lazy);
         if self.log_end - self.recovery_point >= self.config.flush_messages {
             self.flush(now)?;
         }

@@ -175,10 +175,10 @@ impl Partition {
         self.waiters.add(waiter);
     }
 
-    /// Fails where a client's leader epoch is not ours; -1 is any.
+    /// Fails where a client's leader epoch is not ours; a negative one is any.
     pub fn check_leader_epoch(&self, asked: LeaderEpoch) -> Result<(), FetchError> {
         let leader_epoch = self.leader_epoch();
-        if asked == -1 || asked == leader_epoch {
+        if asked < 0 || asked == leader_epoch {
             return Ok(());
         }
         Err(FetchError::LeaderEpoch { asked, leader_id: self.leader_id, leader_epoch })

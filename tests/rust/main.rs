@@ -1,6 +1,7 @@
 //! Whole behaviours, through the public face of the crate: one binary, one module a subject.
 #![allow(clippy::unwrap_used)]
 
+mod broker;
 mod cli;
 mod floors;
 mod fuzz_corpus;

@@ -129,8 +129,12 @@ fn one_batch(records: Records) -> Result<Bytes, (ErrorCode, &'static str)> {
     let mut found = batches(&records);
     let first = match found.next() {
         Some(Ok(batch)) => batch,
-        Some(Err(BatchError::Magic { .. })) => {
-            return Err((ErrorCode::CORRUPT_MESSAGE, "a batch of another format: magic must be 2"));
+        // The formats that Kafka once had are refused; what never was one, or has an impossible length, is damage.
+        Some(Err(BatchError::Magic { magic: 0 | 1, .. })) => {
+            return Err((ErrorCode::INVALID_RECORD, "a batch of an old format: magic must be 2"));
+        }
+        Some(Err(BatchError::Magic { .. } | BatchError::Length { .. })) => {
+            return Err((ErrorCode::CORRUPT_MESSAGE, "a batch whose length or magic no batch can have"));
         }
         _ => return Err((ErrorCode::INVALID_RECORD, "a partition's records must be one whole batch, and there is none")),
     };

@@ -3,7 +3,8 @@
 use crate::common::ids::{NodeId, ProducerId, Uuid};
 use crate::metadata::image::Image;
 use crate::metadata::records::{
-    BrokerEndpoint, BrokerFeature, FeatureLevelRecord, MetadataRecord, ProducerIdsRecord, RegisterBrokerRecord,
+    BrokerEndpoint, BrokerFeature, FeatureLevelRecord, MetadataRecord, PartitionChangeRecord, ProducerIdsRecord,
+    RegisterBrokerRecord,
 };
 use crate::protocol::Str;
 
@@ -47,6 +48,22 @@ pub fn register_broker(image: &Image, id: NodeId, endpoint: (&str, u16), log_dir
         log_dirs: vec![log_dir],
         ..Default::default()
     })]
+}
+
+/// Lets broker `id` lead the partitions that have no leader and whose records it has all: one that was stopped cleanly
+/// under Apache Kafka has given them all up.
+pub fn elect_leaders(image: &Image, id: NodeId) -> Vec<MetadataRecord> {
+    let without_leader = image.topics().flat_map(|topic| {
+        let partitions = (0..).zip(&topic.partitions);
+        let leaderless = partitions.filter(|(_, partition)| partition.leader == -1 && partition.isr.contains(&id));
+        leaderless.map(|(index, _)| PartitionChangeRecord {
+            partition_id: index,
+            topic_id: topic.id,
+            leader: id,
+            ..Default::default()
+        })
+    });
+    without_leader.map(MetadataRecord::PartitionChange).collect()
 }
 
 /// Gives `broker` a block of producer ids that nobody had: the first, how many, and the record of it.

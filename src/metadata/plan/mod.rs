@@ -7,7 +7,7 @@ mod brokers;
 mod configs;
 mod topics;
 
-pub use brokers::{allocate_producer_ids, bootstrap, register_broker};
+pub use brokers::{allocate_producer_ids, bootstrap, elect_leaders, register_broker};
 pub use configs::{alter_configs, broker_values, replace_configs, topic_values};
 pub use topics::{CreateTopic, create_partitions, create_topic, delete_topic};
 
