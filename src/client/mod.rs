@@ -12,6 +12,7 @@
 //! Everything runs on the runtime, the clock and the transport that it is given ([`Doors`]). This room knows no broker
 //! from the inside: it speaks to Apache Kafka as it does to ours.
 
+pub mod admin;
 pub mod config;
 pub mod connection;
 pub mod consumer;

@@ -541,6 +541,16 @@ impl Drop for Consumer {
     }
 }
 
+/// The partitions in a member's assignment, as DescribeGroups has it.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub(super) fn share_of(
+    assignment: bytes::Bytes,
+) -> std::result::Result<Vec<TopicPartition>, crate::protocol::DecodeError> {
+    protocol::read_assignment(assignment)
+}
+
 fn not_assigned(partition: &TopicPartition) -> ClientError {
     ClientError::invalid(format!("{partition} is not assigned to this consumer"))
 }
