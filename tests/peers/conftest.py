@@ -5,6 +5,7 @@
 a failure where `CI=true`.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,10 @@ import pytest
 from support.brokers import Broker, Missing, start_kafka, start_strandline
 from support.compare import Stage, absent
 from support.tools import Tools
+
+# What the clients say of their connections would bury what a scenario says.
+for _client in ("kafka", "aiokafka"):
+    logging.getLogger(_client).setLevel(logging.CRITICAL)
 
 
 def _chosen() -> str:

@@ -9,18 +9,20 @@ from support.compare import Stage, Transcript, side_by_side
 from support.tools import Ran, Tools
 from support.topics import create, fill
 
+# What follows these are words of the broker's own; the error itself, where it is told, stays.
+WORDS = re.compile(r"(Error while executing topic command|org\.apache\.kafka\.common\.errors\.\w+) ?: .*")
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def said(ran: Ran) -> tuple[int, list[str]]:
-    """What a tool said: its code and its lines, cells apart by one blank, ids and addresses taken out."""
+    """What a tool said: its code and its lines, cells apart by one blank, without ids, addresses and error texts."""
     text = UUID.sub("UUID", ran.out + ran.err)
     text = re.sub(r"TopicId: \S{22}", "TopicId: ID", re.sub(r"127\.0\.0\.1:\d+", "HOST:PORT", text))
     # Apache Kafka writes this one into the cluster's own config when it formats.
     text = re.sub(r"min\.insync\.replicas=1,?", "", text)
-    # The trace below an error is Java's, and so is the moment it was logged.
     rows = [" ".join(line.split()) for line in text.splitlines() if line.strip() and not line.startswith("\tat ")]
-    return ran.code, [re.sub(r"^\[20\d\d-[^]]*\] ", "", row) for row in rows]
+    rows = [re.sub(r"^\[20\d\d-[^]]*\] ", "", row) for row in rows]
+    return ran.code, [re.sub(WORDS, r"\1", row) for row in rows]
 
 
 @side_by_side

@@ -16,7 +16,11 @@ JAVA = ROOT / "tests" / "peers" / "java"
 JARS = ROOT / ".peers" / "lib"
 
 # What both are told beyond their defaults. A scenario may lean on nothing else.
-SETTINGS = {"group.initial.rebalance.delay.ms": "0"}
+SETTINGS = {
+    "group.initial.rebalance.delay.ms": "0",
+    # Many scenarios write records of 2020, which must not be cleaned away while they are looked at.
+    "log.retention.check.interval.ms": "3600000",
+}
 
 # A broker of one, and quick to end.
 KAFKA_SETTINGS = {
@@ -80,9 +84,9 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float, l
     raise RuntimeError(f"nobody listens on port {port} after {seconds} s:\n{tail(log)}")
 
 
-def tail(log: Path) -> str:
+def tail(log: Path, count: int = 40) -> str:
     """The last lines of a log."""
-    return "\n".join(log.read_text(errors="replace").splitlines()[-40:]) if log.exists() else "(no log)"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-count:]) if log.exists() else "(no log)"
 
 
 @dataclass

@@ -3,13 +3,14 @@
 import difflib
 import json
 import os
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from .brokers import Broker, Missing
+from .brokers import Broker, Missing, tail
 from .tools import Tools
 
 # A value that JSON can write, of which nothing differs from run to run: no time, no id, no port.
@@ -28,6 +29,8 @@ class Stage:
         """Run the scenario against every broker at once, and fail where the transcripts differ."""
         with ThreadPoolExecutor(len(self.brokers)) as pool:
             played = list(pool.map(lambda broker: self._transcript(scenario, broker), self.brokers))
+        if broken := [outcome for outcome in played if isinstance(outcome, Broken)]:
+            pytest.fail("\n".join(outcome.story for outcome in broken), pytrace=False)
         if len(played) == 1:
             print("\n" + "\n".join(lines(played[0])))
             return
@@ -41,7 +44,20 @@ class Stage:
         except Missing:
             raise
         except Exception as error:
-            raise AssertionError(f"against {broker.name}: {type(error).__name__}: {error}") from error
+            return Broken(broker, error)
+
+
+class Broken:
+    """A scenario that did not come to its end."""
+
+    def __init__(self, broker: Broker, error: Exception) -> None:
+        # The frames of the clients are many and tell little: the scenario's own line says where it was.
+        frames = [
+            frame for frame in traceback.extract_tb(error.__traceback__) if "/tests/peers/test_" in frame.filename
+        ]
+        where = "".join(traceback.format_list(frames))
+        log = f"the end of {broker.log}:\n{tail(broker.log, 10)}"
+        self.story = f"against {broker.name}: {type(error).__name__}: {error}\n{where}{log}"
 
 
 def _hex(value: object) -> str:
