@@ -1,13 +1,55 @@
 """A Kafka-compatible event streaming system in one wheel.
 
+A real broker in this process, or a client of any Kafka cluster:
+
+>>> import strandline as sl
+>>> with sl.Cluster() as cluster:
+...     topic = cluster.create_topic("flights", partitions=4)
+...     with cluster.producer(acks="all") as producer:
+...         _ = producer.send("flights", key=b"UA", value=b"EWR-IAH")
+...     for message in cluster.consumer("flights", auto_offset_reset="earliest", stop_at_end=True):
+...         print(message.key, message.value)
+b'UA' b'EWR-IAH'
+
+`connect("kafka.example:9092")` gives the same producer, consumer, topic and admin for a cluster that runs elsewhere.
+Kafka's configuration keys are keywords with underscores; Kafka's errors are exceptions, in `strandline.errors`; the
+answers of the admin client are named tuples, in `strandline.types`.
+
 The broker, its log and the clients are Rust, in the extension module ``strandline._strandline``; this package is what
 Python sees of them.
-
->>> import strandline
->>> strandline.__version__
-'0.1.0'
 """
 
-from strandline._strandline import __version__
+from strandline import errors, types
+from strandline._strandline import (
+    Admin,
+    Client,
+    Cluster,
+    Consumer,
+    Delivery,
+    Message,
+    Producer,
+    RecordMetadata,
+    Topic,
+    __version__,
+    connect,
+)
+from strandline.errors import KafkaError
+from strandline.types import TopicPartition
 
-__all__ = ["__version__"]
+__all__ = [
+    "Admin",
+    "Client",
+    "Cluster",
+    "Consumer",
+    "Delivery",
+    "KafkaError",
+    "Message",
+    "Producer",
+    "RecordMetadata",
+    "Topic",
+    "TopicPartition",
+    "__version__",
+    "connect",
+    "errors",
+    "types",
+]

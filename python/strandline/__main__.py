@@ -8,10 +8,16 @@ from strandline import _strandline
 
 def main() -> int:
     """Run the command line in ``sys.argv`` and return its exit code."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["demo"]:
+        # The demo is written in Python, as a user would write it.
+        from strandline import demo
+
+        return demo.main(arguments[1:])
     # Python's own handler only sets a flag that is read once Rust has returned, so Ctrl-C would do nothing. The default
     # one ends the process, and a command that wants to end with care puts its own in place.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return _strandline.main(["strandline", *sys.argv[1:]])
+    return _strandline.main(["strandline", *arguments])
 
 
 if __name__ == "__main__":

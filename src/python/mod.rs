@@ -3,6 +3,29 @@
 //! They convert, release the GIL and call; they hold no logic that a Rust user would miss. One file here binds one idea
 //! (the producer, the consumer, the cluster ...), and everything Python sees is listed once, in the module below.
 //! `python/strandline/_strandline.pyi` says the same in types, and a test holds the two together.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `runtime` | the runtime behind all of it: waiting, Ctrl-C, fork, the interpreter's exit |
+//! | `errors` | errors as exceptions |
+//! | `convert` | bytes, configs, times |
+//! | `source` | what the clients of one cluster share |
+//! | `cluster`, `producer`, `consumer`, `admin`, `topic` | the classes of these names |
+//! | `delivery`, `message` | what a producer returns, what a consumer hands out |
+//! | `types` | the named tuples of `strandline/types.py` |
+
+mod admin;
+mod cluster;
+mod consumer;
+mod convert;
+mod delivery;
+mod errors;
+mod message;
+mod producer;
+mod runtime;
+mod source;
+mod topic;
+mod types;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -15,10 +38,29 @@ mod _strandline {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use super::admin::Admin;
+    #[pymodule_export]
+    use super::cluster::{Client, Cluster, connect};
+    #[pymodule_export]
+    use super::consumer::Consumer;
+    #[pymodule_export]
+    use super::delivery::{Delivery, RecordMetadata};
+    #[pymodule_export]
+    use super::errors::_error_table;
+    #[pymodule_export]
     use super::main;
+    #[pymodule_export]
+    use super::message::Message;
+    #[pymodule_export]
+    use super::producer::Producer;
+    #[pymodule_export]
+    use super::runtime::{_after_fork, _at_exit};
+    #[pymodule_export]
+    use super::topic::Topic;
 
     #[pymodule_init]
-    fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    fn start(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::runtime::install(module.py(), module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

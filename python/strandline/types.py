@@ -1,0 +1,152 @@
+"""What the consumer and the admin client are told and tell: small named tuples, to be unpacked, compared and printed.
+
+>>> from strandline.types import TopicPartition
+>>> topic, partition = TopicPartition("flights", 3)
+>>> TopicPartition("flights", 3) == ("flights", 3)
+True
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic; wherever one is asked for, a plain ``(topic, partition)`` will do."""
+
+    topic: str
+    partition: int
+
+
+class CommittedOffset(NamedTuple):
+    """The next offset that a group is to read, with what the committer noted besides."""
+
+    offset: int
+    metadata: str = ""
+    leader_epoch: int | None = None
+
+
+class OffsetAndTimestamp(NamedTuple):
+    """A record's offset that was looked up by time, and the record's timestamp in milliseconds since 1970."""
+
+    offset: int
+    timestamp: int
+    leader_epoch: int | None = None
+
+
+class Broker(NamedTuple):
+    """A broker and where it listens."""
+
+    id: int
+    host: str
+    port: int
+    rack: str | None = None
+
+
+class PartitionDescription(NamedTuple):
+    """A partition and the brokers that hold it; ``leader`` is `None` while it has none."""
+
+    partition: int
+    leader: int | None
+    leader_epoch: int | None
+    replicas: list[int]
+    isr: list[int]
+    offline_replicas: list[int]
+
+
+class TopicDescription(NamedTuple):
+    """A topic and its partitions."""
+
+    name: str
+    id: str | None
+    internal: bool
+    partitions: list[PartitionDescription]
+
+
+class ClusterDescription(NamedTuple):
+    """A cluster and its brokers; ``controller`` is the id of the broker to ask for changes."""
+
+    cluster_id: str | None
+    controller: int | None
+    brokers: list[Broker]
+
+
+class ConfigEntry(NamedTuple):
+    """One key of a topic or broker; ``value`` is `None` for null and for what is not shown.
+
+    ``source`` is Kafka's name for where the value was set: ``DYNAMIC_TOPIC_CONFIG``, ``DYNAMIC_BROKER_CONFIG``,
+    ``DYNAMIC_DEFAULT_BROKER_CONFIG``, ``STATIC_BROKER_CONFIG`` or ``DEFAULT_CONFIG``.
+    """
+
+    name: str
+    value: str | None
+    source: str
+    read_only: bool
+    sensitive: bool
+    documentation: str | None
+
+
+class GroupListing(NamedTuple):
+    """A group as the list of groups has it."""
+
+    group_id: str
+    protocol_type: str
+    state: str
+    type: str
+
+
+class GroupMember(NamedTuple):
+    """A member of a group, and the partitions it has."""
+
+    member_id: str
+    group_instance_id: str | None
+    client_id: str
+    client_host: str
+    assignment: list[TopicPartition]
+
+
+class GroupDescription(NamedTuple):
+    """A group, its state (``Stable``, ``Empty``, ``Dead``, ...) and its members."""
+
+    group_id: str
+    state: str
+    protocol_type: str
+    protocol: str
+    members: list[GroupMember]
+
+
+class ReplicaSize(NamedTuple):
+    """How many bytes of a log dir one replica takes."""
+
+    topic: str
+    partition: int
+    size: int
+    offset_lag: int
+    is_future: bool
+
+
+class LogDir(NamedTuple):
+    """A folder in which a broker keeps its logs; the bytes are those of its volume, where the broker tells them."""
+
+    broker: int
+    path: str
+    total_bytes: int | None
+    usable_bytes: int | None
+    replicas: list[ReplicaSize]
+
+
+__all__ = [
+    "Broker",
+    "ClusterDescription",
+    "CommittedOffset",
+    "ConfigEntry",
+    "GroupDescription",
+    "GroupListing",
+    "GroupMember",
+    "LogDir",
+    "OffsetAndTimestamp",
+    "PartitionDescription",
+    "ReplicaSize",
+    "TopicDescription",
+    "TopicPartition",
+]

@@ -1,0 +1,385 @@
+//! A cluster in this process, and a client of one that is elsewhere: both give producers, consumers, topics and an admin.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyNotImplementedError, PyOSError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use tempfile::TempDir;
+
+use crate::cluster::{BrokerSettings, RunningBroker, StartError};
+use crate::protocol::ErrorCode;
+
+use super::admin::Admin;
+use super::consumer::Consumer;
+use super::producer::Producer;
+use super::runtime::{self, Close, Closing, Home};
+use super::source::Source;
+use super::topic::{self, Topic};
+use super::{convert, errors};
+
+/// What closing a cluster leaves its clients to send what they took and to leave their groups.
+const CLOSE_CLIENTS: Duration = Duration::from_secs(30);
+
+/// The brokers of an in-process cluster.
+pub(crate) struct Brokers {
+    running: Mutex<Option<RunningBroker>>,
+    /// Dropped, and so deleted, once the broker has stopped.
+    temporary: Mutex<Option<TempDir>>,
+    data_dir: PathBuf,
+    closed: AtomicBool,
+}
+
+impl Brokers {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Stops the broker, then deletes a temporary data dir.
+    async fn stop(running: Option<RunningBroker>, temporary: Option<TempDir>) -> Result<(), String> {
+        let stopped = match running {
+            Some(broker) => broker.stop().await.map_err(|error| error.to_string()),
+            None => Ok(()),
+        };
+        // Deleting files may wait for the disk.
+        let deleted = tokio::task::spawn_blocking(move || temporary.map_or(Ok(()), TempDir::close)).await;
+        stopped?;
+        deleted.map_err(|error| error.to_string())?.map_err(|error| format!("the temporary data dir stays: {error}"))
+    }
+
+    fn take(&self) -> (Option<RunningBroker>, Option<TempDir>) {
+        self.closed.store(true, Ordering::Release);
+        (self.running.lock().take(), self.temporary.lock().take())
+    }
+}
+
+impl Close for Brokers {
+    fn close(self: Arc<Self>, _within: Duration) -> Closing {
+        let (running, temporary) = self.take();
+        Box::pin(async move {
+            if let Err(error) = Brokers::stop(running, temporary).await {
+                tracing::error!("closing the cluster: {error}");
+            }
+        })
+    }
+
+    fn is_broker(&self) -> bool {
+        true
+    }
+}
+
+impl Drop for Brokers {
+    fn drop(&mut self) {
+        let (running, temporary) = self.take();
+        if running.is_none() && temporary.is_none() {
+            return;
+        }
+        if let Ok(handle) = runtime::handle() {
+            handle.spawn(Brokers::stop(running, temporary));
+        }
+    }
+}
+
+/// A Kafka cluster in this process: a real broker that any Kafka client can talk to, in milliseconds.
+///
+/// Without a `data_dir` its data lies in a temporary folder that is deleted when the cluster is closed, and nothing waits
+/// for the disk. With one the data stays, in Apache Kafka's own layout. `listen` is the address that the broker binds;
+/// port 0 takes any free one, and `bootstrap_servers` tells which. Kafka's broker keys are keywords with underscores
+/// (`num_partitions=4`), or dotted in `config`; they win over `listen` and `data_dir`.
+///
+/// One key has another default than Kafka's: `group_initial_rebalance_delay_ms` is 0, so that the first consumer of a
+/// group does not wait three seconds for others.
+///
+/// A cluster ends with `close()`, at the end of its `with` block, or with the interpreter; it closes the producers and
+/// consumers that were made from it first. `brokers` must be 1 for now.
+///
+/// >>> import strandline as sl
+/// >>> with sl.Cluster() as cluster:
+/// ...     topic = cluster.create_topic("flights", partitions=4)
+/// ...     with cluster.producer() as producer:
+/// ...         delivery = producer.send("flights", key="UA", value="EWR-IAH")
+/// ...     for message in cluster.consumer("flights", auto_offset_reset="earliest", stop_at_end=True):
+/// ...         print(message.key, message.value)
+/// b'UA' b'EWR-IAH'
+#[pyclass(frozen, module = "strandline")]
+pub(crate) struct Cluster {
+    inner: Home<(Arc<Brokers>, Arc<Source>)>,
+}
+
+impl Cluster {
+    fn source(&self) -> PyResult<&Arc<Source>> {
+        let (brokers, source) = self.inner.get()?;
+        if brokers.is_closed() {
+            return Err(errors::closed("cluster"));
+        }
+        Ok(source)
+    }
+}
+
+fn started(error: StartError) -> PyErr {
+    let sentence = error.to_string();
+    match error {
+        StartError::Config(_) | StartError::Listeners(_) => errors::coded(ErrorCode::INVALID_CONFIG, sentence),
+        StartError::Bind { source, .. } => PyOSError::new_err((source.raw_os_error(), sentence)),
+        StartError::Open(_) => errors::coded(ErrorCode::KAFKA_STORAGE_ERROR, sentence),
+    }
+}
+
+#[pymethods]
+impl Cluster {
+    #[new]
+    #[pyo3(signature = (data_dir=None, *, brokers=1, listen="127.0.0.1:0", config=None, **configs))]
+    fn new(
+        py: Python<'_>,
+        data_dir: Option<PathBuf>,
+        brokers: u32,
+        listen: &str,
+        config: Option<&Bound<'_, PyDict>>,
+        configs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Cluster> {
+        if brokers != 1 {
+            let sentence = format!("brokers is {brokers}: a cluster has one broker for now; leave it out, or at 1");
+            return Err(PyNotImplementedError::new_err(sentence));
+        }
+        let mut settings = BrokerSettings::new();
+        settings.set("group.initial.rebalance.delay.ms", "0");
+        settings.set("listeners", &format!("PLAINTEXT://{listen}"));
+        for (key, value) in convert::configs(config, configs)? {
+            settings.set(&key, &value);
+        }
+        let named = settings.is_set("log.dirs") || settings.is_set("log.dir");
+        let temporary = match (&data_dir, named) {
+            (None, false) => Some(TempDir::with_prefix("strandline-")?),
+            _ => None,
+        };
+        let data_dir = match (&temporary, data_dir) {
+            (Some(folder), _) => folder.path().to_owned(),
+            (None, Some(folder)) => folder,
+            (None, None) => PathBuf::new(),
+        };
+        if !named {
+            let text = data_dir.to_str().ok_or_else(|| errors::invalid("data_dir is not valid UTF-8"))?;
+            settings.set("log.dirs", text);
+        }
+        if temporary.is_some() {
+            settings = settings.without_sync();
+        }
+        let running = runtime::wait(py, RunningBroker::start(settings))?.map_err(started)?;
+        let bootstrap = running.bootstrap_servers();
+        let brokers = Arc::new(Brokers {
+            running: Mutex::new(Some(running)),
+            temporary: Mutex::new(temporary),
+            data_dir,
+            closed: AtomicBool::new(false),
+        });
+        runtime::close_at_exit(&brokers)?;
+        let source = Source::new(py, bootstrap, Vec::new(), Some(brokers.clone()))?;
+        Ok(Cluster { inner: Home::new("cluster", (brokers, source)) })
+    }
+
+    /// Where clients find it: `host:port`, for any Kafka client in any language.
+    #[getter]
+    fn bootstrap_servers(&self) -> PyResult<&str> {
+        Ok(self.inner.get()?.1.bootstrap())
+    }
+
+    /// The folder that holds the data, as a `pathlib.Path`; a temporary one is gone once the cluster is closed.
+    #[getter]
+    fn data_dir(&self) -> PyResult<&PathBuf> {
+        Ok(&self.inner.get()?.0.data_dir)
+    }
+
+    /// Make a topic and return it.
+    ///
+    /// `replication_factor` is the broker's default unless it is given. Kafka's topic keys are keywords with underscores
+    /// (`retention_ms=60_000`), or dotted in `config`. Raises `TopicAlreadyExistsError`, `InvalidTopicError`,
+    /// `InvalidConfigError` and others.
+    #[pyo3(signature = (name, partitions=1, replication_factor=None, config=None, **configs))]
+    fn create_topic(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        partitions: i32,
+        replication_factor: Option<i16>,
+        config: Option<&Bound<'_, PyDict>>,
+        configs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Topic> {
+        topic::create(py, self.source()?, name, partitions, replication_factor, convert::configs(config, configs)?)
+    }
+
+    /// A topic by its name; nothing is asked or made yet.
+    fn topic(&self, name: &str) -> PyResult<Topic> {
+        Ok(Topic::new(self.source()?, name))
+    }
+
+    /// A producer for this cluster, with Kafka's producer keys as keywords (`acks`, `linger_ms`, `compression_type`, ...),
+    /// or dotted in `config`.
+    #[pyo3(signature = (config=None, **configs))]
+    fn producer(
+        &self,
+        py: Python<'_>,
+        config: Option<&Bound<'_, PyDict>>,
+        configs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Producer> {
+        Producer::make(py, self.source()?, config, configs)
+    }
+
+    /// A consumer of these topics, with Kafka's consumer keys as keywords (`group_id`, `auto_offset_reset`, ...), or
+    /// dotted in `config`; see `Consumer`. `stop_at_end=True` ends its iteration at the end of the log.
+    #[pyo3(signature = (*topics, group_id=None, stop_at_end=false, config=None, **configs))]
+    fn consumer(
+        &self,
+        py: Python<'_>,
+        topics: Vec<String>,
+        group_id: Option<&str>,
+        stop_at_end: bool,
+        config: Option<&Bound<'_, PyDict>>,
+        configs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Consumer> {
+        Consumer::make(py, self.source()?, topics, group_id, stop_at_end, config, configs)
+    }
+
+    /// The admin client: topics, partitions, configs, groups and their offsets.
+    fn admin(&self) -> PyResult<Admin> {
+        Ok(Admin::new(self.source()?))
+    }
+
+    /// Close the producers and consumers that were made here, stop the broker, and delete a temporary data dir; a second
+    /// call does nothing.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let (brokers, source) = self.inner.get()?;
+        let closing = async {
+            source.close(CLOSE_CLIENTS).await;
+            let (running, temporary) = brokers.take();
+            Brokers::stop(running, temporary).await
+        };
+        runtime::wait(py, closing)?.map_err(|sentence| errors::coded(ErrorCode::KAFKA_STORAGE_ERROR, sentence))
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.close(py)
+    }
+
+    fn __repr__(&self) -> PyResult<String> {
+        let (brokers, source) = self.inner.get()?;
+        let state = if brokers.is_closed() { ", closed" } else { "" };
+        Ok(format!("<Cluster at {}, data in {}{state}>", source.bootstrap(), brokers.data_dir.display()))
+    }
+}
+
+/// A client of any Kafka cluster; made by `connect`. It gives the same producers, consumers, topics and admin as a
+/// `Cluster` does.
+#[pyclass(frozen, module = "strandline")]
+pub(crate) struct Client {
+    source: Home<Arc<Source>>,
+}
+
+/// Name a Kafka cluster by its `bootstrap_servers` ("host:port", several joined by commas, or a list) and get a client of
+/// it.
+///
+/// Keys that all clients have (`client_id`, `request_timeout_ms`, ...) are keywords with underscores, or dotted in
+/// `config`, and hold for everything that is made from it. Nothing is connected until something is asked.
+///
+/// >>> import strandline as sl
+/// >>> with sl.Cluster() as cluster:
+/// ...     with sl.connect(cluster.bootstrap_servers, client_id="tour") as client:
+/// ...         client.create_topic("flights", partitions=2).name
+/// 'flights'
+#[pyfunction]
+#[pyo3(signature = (bootstrap_servers, *, config=None, **configs))]
+pub(crate) fn connect(
+    py: Python<'_>,
+    bootstrap_servers: &Bound<'_, PyAny>,
+    config: Option<&Bound<'_, PyDict>>,
+    configs: Option<&Bound<'_, PyDict>>,
+) -> PyResult<Client> {
+    let bootstrap = convert::config_value("bootstrap_servers", bootstrap_servers)?;
+    let source = Source::new(py, bootstrap, convert::configs(config, configs)?, None)?;
+    Ok(Client { source: Home::new("client", source) })
+}
+
+#[pymethods]
+impl Client {
+    /// Where the cluster is.
+    #[getter]
+    fn bootstrap_servers(&self) -> PyResult<&str> {
+        Ok(self.source.get()?.bootstrap())
+    }
+
+    /// Make a topic and return it; see `Cluster.create_topic`.
+    #[pyo3(signature = (name, partitions=1, replication_factor=None, config=None, **configs))]
+    fn create_topic(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        partitions: i32,
+        replication_factor: Option<i16>,
+        config: Option<&Bound<'_, PyDict>>,
+        configs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Topic> {
+        topic::create(py, self.source.get()?, name, partitions, replication_factor, convert::configs(config, configs)?)
+    }
+
+    /// A topic by its name; nothing is asked or made yet.
+    fn topic(&self, name: &str) -> PyResult<Topic> {
+        Ok(Topic::new(self.source.get()?, name))
+    }
+
+    /// A producer for the cluster; see `Cluster.producer`.
+    #[pyo3(signature = (config=None, **configs))]
+    fn producer(
+        &self,
+        py: Python<'_>,
+        config: Option<&Bound<'_, PyDict>>,
+        configs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Producer> {
+        Producer::make(py, self.source.get()?, config, configs)
+    }
+
+    /// A consumer of these topics; see `Cluster.consumer`.
+    #[pyo3(signature = (*topics, group_id=None, stop_at_end=false, config=None, **configs))]
+    fn consumer(
+        &self,
+        py: Python<'_>,
+        topics: Vec<String>,
+        group_id: Option<&str>,
+        stop_at_end: bool,
+        config: Option<&Bound<'_, PyDict>>,
+        configs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Consumer> {
+        Consumer::make(py, self.source.get()?, topics, group_id, stop_at_end, config, configs)
+    }
+
+    /// The admin client: topics, partitions, configs, groups and their offsets.
+    fn admin(&self) -> PyResult<Admin> {
+        Ok(Admin::new(self.source.get()?))
+    }
+
+    /// Close the producers and consumers that were made here; a second call does nothing.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let source = self.source.get()?;
+        runtime::wait(py, source.close(CLOSE_CLIENTS))
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.close(py)
+    }
+
+    fn __repr__(&self) -> PyResult<String> {
+        Ok(format!("<Client of {}>", self.source.get()?.bootstrap()))
+    }
+}

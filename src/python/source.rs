@@ -1,0 +1,119 @@
+//! What the clients of one cluster share: where it is, the keys that were given for all of them, and who must be closed
+//! with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::exceptions::PyUserWarning;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::client::Doors;
+use crate::client::admin::Admin;
+use crate::common::clock::SystemClock;
+use crate::common::transport::Tcp;
+use crate::config::{Scope, Values};
+
+use super::cluster::Brokers;
+use super::runtime::{self, Close, Registry};
+use super::{convert, errors};
+
+/// Where a cluster is.
+pub(crate) struct Source {
+    bootstrap: String,
+    config: Vec<(String, String)>,
+    /// The brokers, where they run in this process: clients keep them running until somebody closes them.
+    brokers: Option<Arc<Brokers>>,
+    clients: Registry,
+    admin: Admin,
+}
+
+impl Source {
+    /// The cluster behind these servers, with keys for all its clients.
+    pub(crate) fn new(
+        py: Python<'_>,
+        bootstrap: String,
+        config: Vec<(String, String)>,
+        brokers: Option<Arc<Brokers>>,
+    ) -> PyResult<Arc<Source>> {
+        let given = || config.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let own = [("bootstrap.servers", bootstrap.as_str())];
+        // A key that only some clients have is refused here, where it was written.
+        Values::client(Scope::Client, own.into_iter().chain(given())).map_err(|error| convert::config_error(&error))?;
+        let (values, notices) = Values::client(Scope::Admin, own.into_iter().chain(given()))
+            .map_err(|error| convert::config_error(&error))?;
+        warn(py, &notices)?;
+        let admin = Admin::new(doors()?, &values).map_err(errors::client)?;
+        Ok(Arc::new(Source { bootstrap, config, brokers, clients: Registry::default(), admin }))
+    }
+
+    /// `host:port,...`
+    pub(crate) fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// Through which doors its clients go.
+    pub(crate) fn doors(&self) -> PyResult<Doors> {
+        if self.brokers.as_ref().is_some_and(|brokers| brokers.is_closed()) {
+            return Err(errors::closed("cluster"));
+        }
+        doors()
+    }
+
+    /// The admin client that everything of this cluster shares.
+    pub(crate) fn admin(&self) -> PyResult<&Admin> {
+        if self.brokers.as_ref().is_some_and(|brokers| brokers.is_closed()) {
+            return Err(errors::closed("cluster"));
+        }
+        Ok(&self.admin)
+    }
+
+    /// A client's configuration: what was given for all, then `config`, then the keywords; `own` counts least.
+    pub(crate) fn values(
+        &self,
+        py: Python<'_>,
+        scope: Scope,
+        config: Option<&Bound<'_, PyDict>>,
+        keywords: Option<&Bound<'_, PyDict>>,
+        own: &[(&str, &str)],
+    ) -> PyResult<Values> {
+        let given = convert::configs(config, keywords)?;
+        let mut all = vec![("bootstrap.servers", self.bootstrap.as_str())];
+        all.extend(own);
+        all.extend(self.config.iter().chain(&given).map(|(key, value)| (key.as_str(), value.as_str())));
+        let (values, notices) = Values::client(scope, all).map_err(|error| convert::config_error(&error))?;
+        warn(py, &notices)?;
+        Ok(values)
+    }
+
+    /// Has a client closed with the cluster, or at the interpreter's exit.
+    pub(crate) fn register(&self, client: &Arc<impl Close + 'static>) -> PyResult<()> {
+        self.clients.add(client);
+        runtime::close_at_exit(client)
+    }
+
+    /// Closes the clients that were made here, and the connections of the admin client.
+    pub(crate) async fn close(&self, within: Duration) {
+        self.clients.close(within).await;
+        self.admin.close();
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.admin.close();
+    }
+}
+
+fn doors() -> PyResult<Doors> {
+    Ok(Doors { transport: Tcp::shared(), clock: SystemClock::shared(), runtime: runtime::handle()?.clone() })
+}
+
+/// Tells whoever set a key that it has no effect.
+fn warn(py: Python<'_>, notices: &[String]) -> PyResult<()> {
+    for notice in notices {
+        let text = std::ffi::CString::new(notice.as_str()).unwrap_or_default();
+        PyErr::warn(py, &py.get_type::<PyUserWarning>(), &text, 2)?;
+    }
+    Ok(())
+}

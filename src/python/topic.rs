@@ -1,0 +1,264 @@
+//! A topic by its name: what it holds, asked when it is wanted.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::client::admin::configs::Resource;
+use crate::client::metadata::TopicView;
+use crate::client::offsets::{EARLIEST, LATEST};
+use crate::client::{ClientError, Result};
+use crate::common::ids::{Offset, TopicPartition};
+use crate::protocol::ErrorCode;
+
+use super::runtime::{self, Home};
+use super::source::Source;
+use super::{admin, errors};
+
+/// How long a repr waits for the cluster.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A topic of a cluster, by its name; each property asks the cluster anew.
+///
+/// Made by `Cluster.topic`, `Cluster.create_topic` and their like on a `Client`. Its repr tells what it holds.
+///
+/// >>> from strandline import Cluster
+/// >>> with Cluster() as cluster:
+/// ...     cluster.create_topic("flights", partitions=4)
+/// Topic 'flights': 4 partitions, 0 records, 0 bytes, replication 1, in sync
+#[pyclass(frozen, module = "strandline")]
+pub(crate) struct Topic {
+    inner: Home<(Arc<Source>, String)>,
+}
+
+/// Makes one topic.
+pub(crate) fn create(
+    py: Python<'_>,
+    source: &Arc<Source>,
+    name: &str,
+    partitions: i32,
+    replication_factor: Option<i16>,
+    configs: Vec<(String, String)>,
+) -> PyResult<Topic> {
+    let made = admin::create_topics(py, source, [(name.to_owned(), partitions)], replication_factor, configs)?;
+    Ok(made.into_iter().next().unwrap_or_else(|| Topic::new(source, name)))
+}
+
+/// The one result of a call about one thing.
+fn only<K, T>(each: Result<Vec<(K, Result<T>)>>) -> Result<T> {
+    let unanswered = || Err(ClientError::kafka(ErrorCode::UNKNOWN_SERVER_ERROR, "the broker did not answer"));
+    each?.into_iter().next().map_or_else(unanswered, |(_, result)| result)
+}
+
+impl Topic {
+    pub(crate) fn new(source: &Arc<Source>, name: &str) -> Topic {
+        Topic { inner: Home::new("topic", (source.clone(), name.to_owned())) }
+    }
+
+    fn parts(&self) -> PyResult<(&Arc<Source>, &str)> {
+        self.inner.get().map(|(source, name)| (source, name.as_str()))
+    }
+
+    fn view(&self, py: Python<'_>) -> PyResult<Arc<TopicView>> {
+        let (source, name) = self.parts()?;
+        let admin = source.admin()?;
+        runtime::wait(py, async { only(admin.describe_topics(&[name.to_owned()]).await) })?.map_err(errors::client)
+    }
+
+    fn offsets(&self, py: Python<'_>, timestamp: i64) -> PyResult<Vec<Offset>> {
+        let (source, name) = self.parts()?;
+        let admin = source.admin()?;
+        let asking = async {
+            let view = only(admin.describe_topics(&[name.to_owned()]).await)?;
+            offsets(admin, &view, timestamp).await
+        };
+        runtime::wait(py, asking)?.map_err(errors::client)
+    }
+}
+
+type Client = crate::client::admin::Admin;
+
+async fn offsets(admin: &Client, view: &TopicView, timestamp: i64) -> Result<Vec<Offset>> {
+    let names: Vec<_> =
+        (0..view.partitions.len()).map(|index| TopicPartition::new(&*view.name, index as i32)).collect();
+    let wanted: HashMap<_, _> = names.iter().map(|name| (name.clone(), timestamp)).collect();
+    let found = admin.list_offsets(&wanted).await?;
+    Ok(names.iter().map(|name| found.get(name).map_or(0, |listed| listed.offset)).collect())
+}
+
+async fn record_count(admin: &Client, view: &TopicView) -> Result<Offset> {
+    let earliest: Offset = offsets(admin, view, EARLIEST).await?.iter().sum();
+    let latest: Offset = offsets(admin, view, LATEST).await?.iter().sum();
+    Ok(latest - earliest)
+}
+
+/// The bytes that the leaders hold.
+async fn size(admin: &Client, view: &TopicView) -> Result<i64> {
+    let mut size = 0;
+    for (broker, dirs) in admin.describe_log_dirs(&[]).await? {
+        for replica in dirs?.iter().flat_map(|dir| &dir.replicas) {
+            let TopicPartition { topic, partition } = &replica.partition;
+            let known = usize::try_from(*partition).ok().and_then(|index| view.partitions.get(index));
+            let leads = **topic == *view.name && known.is_some_and(|known| known.leader == Some(broker));
+            if leads && !replica.is_future {
+                size += replica.size;
+            }
+        }
+    }
+    Ok(size)
+}
+
+/// The topic in words.
+async fn told(admin: &Client, name: &str) -> Result<String> {
+    let view = match only(admin.describe_topics(&[name.to_owned()]).await) {
+        Err(error) if error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) => return Ok("not there".to_owned()),
+        view => view?,
+    };
+    let count = view.partitions.len();
+    let replicas = view.partitions.iter().map(|partition| partition.replicas.len()).max().unwrap_or(0);
+    let behind = view.partitions.iter().filter(|partition| partition.isr.len() < partition.replicas.len()).count();
+    let state = match behind {
+        0 => "in sync".to_owned(),
+        behind => format!("{behind} of them not in sync"),
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    let records = grouped(record_count(admin, &view).await?);
+    let size = bytes(size(admin, &view).await?);
+    Ok(format!("{count} partition{plural}, {records} records, {size}, replication {replicas}, {state}"))
+}
+
+/// A number with commas between its thousands.
+fn grouped(number: i64) -> String {
+    let digits = number.abs().to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if number < 0 { format!("-{text}") } else { text }
+}
+
+/// A size as people say it.
+fn bytes(size: i64) -> String {
+    let (mut value, mut unit) = (size as f64 / 1000.0, "kB");
+    if size < 1000 {
+        return format!("{size} bytes");
+    }
+    for larger in ["MB", "GB", "TB"] {
+        if value < 999.95 {
+            break;
+        }
+        (value, unit) = (value / 1000.0, larger);
+    }
+    format!("{value:.1} {unit}")
+}
+
+#[pymethods]
+impl Topic {
+    /// Its name.
+    #[getter]
+    fn name(&self) -> PyResult<&str> {
+        Ok(self.parts()?.1)
+    }
+
+    /// How many partitions it has.
+    #[getter]
+    fn partitions(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.view(py)?.partitions.len())
+    }
+
+    /// How many replicas its partitions have.
+    #[getter]
+    fn replication_factor(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.view(py)?.partitions.first().map_or(0, |partition| partition.replicas.len()))
+    }
+
+    /// How many offsets lie between the ends of its partitions: its records, unless it was compacted.
+    #[getter]
+    fn record_count(&self, py: Python<'_>) -> PyResult<Offset> {
+        let (source, name) = self.parts()?;
+        let admin = source.admin()?;
+        let asking = async {
+            let view = only(admin.describe_topics(&[name.to_owned()]).await)?;
+            record_count(admin, &view).await
+        };
+        runtime::wait(py, asking)?.map_err(errors::client)
+    }
+
+    /// How many bytes its records take on disk, as they lie there, counted once whatever the replication.
+    #[getter]
+    fn size(&self, py: Python<'_>) -> PyResult<i64> {
+        let (source, name) = self.parts()?;
+        let admin = source.admin()?;
+        let asking = async {
+            let view = only(admin.describe_topics(&[name.to_owned()]).await)?;
+            size(admin, &view).await
+        };
+        runtime::wait(py, asking)?.map_err(errors::client)
+    }
+
+    /// The offset of the first record that is still there, for each partition in order.
+    fn earliest_offsets(&self, py: Python<'_>) -> PyResult<Vec<Offset>> {
+        self.offsets(py, EARLIEST)
+    }
+
+    /// The offset behind the last record, for each partition in order.
+    fn latest_offsets(&self, py: Python<'_>) -> PyResult<Vec<Offset>> {
+        self.offsets(py, LATEST)
+    }
+
+    /// Its partitions and who holds them, as a `TopicDescription`.
+    fn describe<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        admin::description(py, &*self.view(py)?)
+    }
+
+    /// Its configs: a dict from Kafka's name to a `ConfigEntry`.
+    fn configs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let (source, name) = self.parts()?;
+        let admin = source.admin()?;
+        let resource = [Resource::Topic(name.to_owned())];
+        let asking = async { only(admin.describe_configs(&resource, false).await) };
+        admin::configs(py, &runtime::wait(py, asking)?.map_err(errors::client)?)
+    }
+
+    /// Delete it with all its records.
+    fn delete(&self, py: Python<'_>) -> PyResult<()> {
+        let (source, name) = self.parts()?;
+        let admin = source.admin()?;
+        runtime::wait(py, async { only(admin.delete_topics(&[name.to_owned()]).await) })?.map_err(errors::client)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let (source, name) = self.parts()?;
+        let told = match source.admin() {
+            Err(_) => "its cluster is closed".to_owned(),
+            Ok(admin) => match runtime::wait_for(py, told(admin, name), Some(PATIENCE))? {
+                Some(Ok(told)) => told,
+                Some(Err(error)) => error.to_string(),
+                None => format!("no answer within {} s", PATIENCE.as_secs()),
+            },
+        };
+        Ok(format!("Topic '{name}': {told}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!([0, 999, 1000, 336_776, -1_234_567].map(grouped), ["0", "999", "1,000", "336,776", "-1,234,567"]);
+    }
+
+    #[test]
+    fn sizes_are_told_in_their_unit() {
+        let told = [0, 999, 1000, 61_234_567, 999_960, 5_000_000_000_000_000].map(bytes);
+        assert_eq!(told, ["0 bytes", "999 bytes", "1.0 kB", "61.2 MB", "1.0 MB", "5000.0 TB"]);
+    }
+}
