@@ -15,11 +15,11 @@ use crate::config::{Scope, Values};
 #[derive(Debug, Args)]
 pub(super) struct Connect {
     /// Brokers of the cluster, one is enough
-    #[arg(short = 'b', long, value_name = "HOST:PORT,..", default_value = "127.0.0.1:9092")]
+    #[arg(short = 'b', long, global = true, value_name = "HOST:PORT,..", default_value = "127.0.0.1:9092")]
     bootstrap_server: String,
     /// A client config, by Kafka's name (may be repeated)
-    #[arg(short = 'X', value_name = "KEY=VALUE")]
-    configs: Vec<String>,
+    #[arg(short = 'X', global = true, value_name = "KEY=VALUE")]
+    client_configs: Vec<String>,
 }
 
 impl Connect {
@@ -27,7 +27,7 @@ impl Connect {
     pub(super) fn values(&self, scope: Scope, own: &[(&str, &str)]) -> Result<Values, Failure> {
         let mut pairs = vec![("bootstrap.servers", self.bootstrap_server.as_str()), ("client.id", "strandline")];
         pairs.extend(own);
-        for config in &self.configs {
+        for config in &self.client_configs {
             let (key, value) = pair("-X", config)?;
             pairs.retain(|(known, _)| *known != key);
             pairs.push((key, value));

@@ -48,6 +48,22 @@ fn parse_time(text: &str) -> Option<i64> {
     Some(((hour * 60 + minute - offset) * 60 + second) * 1_000 + millis)
 }
 
+/// The moment in UTC, to the millisecond.
+pub(super) fn show(millis: Timestamp) -> String {
+    let (day, rest) = (millis.div_euclid(DAY_MS), millis.rem_euclid(DAY_MS));
+    // Years run from March here, so that the leap day is the last: see days_since_1970.
+    let shifted = day + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let month_day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second, milli) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1_000 % 60, rest % 1_000);
+    format!("{year:04}-{month:02}-{month_day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
 fn digits(text: &str, len: usize) -> Option<i64> {
     (text.len() == len && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
 }
@@ -73,6 +89,7 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn moments_are_read_in_each_form() {
@@ -105,6 +122,13 @@ mod tests {
             "2013-01-01T05:15X",
         ] {
             assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_back(millis in -62_135_596_800_000i64..253_402_300_800_000) {
+            prop_assert_eq!(parse(&show(millis)), Some(millis));
         }
     }
 }

@@ -10,9 +10,12 @@ mod datetime;
 mod dump_log;
 mod escape;
 mod format;
+mod groups;
 mod output;
 mod produce;
 mod serve;
+mod table;
+mod topics;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -37,6 +40,10 @@ enum Command {
     Serve(serve::Serve),
     /// Send a year of flights round (comes with the Python package)
     Demo(Demo),
+    /// List, make, show, change and unmake topics
+    Topics(topics::Topics),
+    /// List, show, move and unmake groups
+    Groups(groups::Groups),
     /// Send the lines of stdin or of files to a topic
     Produce(produce::Produce),
     /// Write the records of topics to stdout
@@ -75,6 +82,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
     let done = match cli.command {
         Command::Serve(serve) => serve.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Topics(topics) => topics.run(),
+        Command::Groups(groups) => groups.run(),
         Command::Produce(produce) => produce.run(),
         Command::Consume(consume) => consume.run(),
         Command::DumpLog(dump_log) => dump_log.run(),

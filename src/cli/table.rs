@@ -25,11 +25,6 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Whether it has no row.
-    pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// Writes it, as JSON or as a table.
     pub(super) fn write(&self, output: &mut Output, json: bool) -> Result<(), Failure> {
         if json { self.write_json(output) } else { self.write_text(output) }
@@ -113,7 +108,6 @@ mod tests {
 
     fn written(json: bool) -> String {
         let mut table = Table::new(&["topic", "high_watermark", "replicas", "configs"]);
-        assert!(table.is_empty());
         table.row([json!("flights"), json!(336_776), json!([1, 2]), json!({"a": 1, "b": "x"})]);
         table.row([json!("é"), Value::Null, json!([]), Value::Null]);
         let shared = Shared::default();

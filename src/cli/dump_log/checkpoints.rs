@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::log::{checkpoint, leader_epoch::LeaderEpochs, partition_metadata, producer_snapshot, transaction_index};
 
 use super::super::Failure;
+use super::super::output::counted;
 use super::Findings;
 use super::fields::{Fields, Value};
 
@@ -21,7 +22,7 @@ pub(super) fn dump_transactions(path: &Path, fields: &mut Fields<'_>, findings: 
         fields.add("lastStableOffset", Value::Int(txn.last_stable_offset))?;
         fields.end()?;
     }
-    findings.summary = format!(", {} aborted transactions", aborted.len());
+    findings.summary = format!(", {}", counted(aborted.len() as u64, "aborted transaction", "aborted transactions"));
     Ok(())
 }
 
@@ -45,7 +46,7 @@ pub(super) fn dump_producers(path: &Path, fields: &mut Fields<'_>, findings: &mu
         }
         fields.end()?;
     }
-    findings.summary = format!(", {} producers", producers.len());
+    findings.summary = format!(", {}", counted(producers.len() as u64, "producer", "producers"));
     Ok(())
 }
 
@@ -58,7 +59,7 @@ pub(super) fn dump_epochs(path: &Path, fields: &mut Fields<'_>, findings: &mut F
         fields.add("startOffset", Value::Int(entry.start_offset))?;
         fields.end()?;
     }
-    findings.summary = format!(", {} epochs", epochs.entries().len());
+    findings.summary = format!(", {}", counted(epochs.entries().len() as u64, "epoch", "epochs"));
     Ok(())
 }
 
@@ -76,7 +77,7 @@ pub(super) fn dump_offsets(path: &Path, fields: &mut Fields<'_>, findings: &mut 
         fields.add("offset", Value::Int(*offset))?;
         fields.end()?;
     }
-    findings.summary = format!(", {} partitions", offsets.len());
+    findings.summary = format!(", {}", counted(offsets.len() as u64, "partition", "partitions"));
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use crate::log::offset_index::{self, OffsetIndex};
 use crate::log::time_index::{self, TimeIndex};
 
 use super::super::Failure;
+use super::super::output::counted;
 use super::fields::{Fields, Value};
 use super::segment::Segment;
 use super::{Findings, offset_in_name};
@@ -74,7 +75,7 @@ pub(super) fn dump_offsets(path: &Path, fields: &mut Fields<'_>, findings: &mut 
             _ => findings.wrong.push(format!("no batch begins at position {}", entry.position)),
         }
     }
-    findings.summary = format!(", {count} entries");
+    findings.summary = format!(", {}", counted(count, "entry", "entries"));
     Ok(())
 }
 
@@ -108,6 +109,6 @@ pub(super) fn dump_times(path: &Path, fields: &mut Fields<'_>, findings: &mut Fi
             _ => findings.wrong.push(format!("offset {} is not in the segment", entry.offset)),
         }
     }
-    findings.summary = format!(", {count} entries");
+    findings.summary = format!(", {}", counted(count, "entry", "entries"));
     Ok(())
 }

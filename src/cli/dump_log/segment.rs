@@ -11,6 +11,7 @@ use crate::record::{
 };
 
 use super::super::Failure;
+use super::super::output::counted;
 use super::fields::{Fields, Value};
 use super::{Depth, Findings, offset_in_name};
 
@@ -152,7 +153,11 @@ pub(super) fn dump(path: &Path, depth: Depth, fields: &mut Fields<'_>, findings:
         check.finish(findings);
     }
     findings.summary = match check.first {
-        Some(first) => format!(", {batches} batches, {records} records, offsets {first} to {}", check.end),
+        Some(first) => {
+            let batches = counted(batches, "batch", "batches");
+            let records = counted(records, "record", "records");
+            format!(", {batches}, {records}, offsets {first} to {}", check.end)
+        }
         None => ", empty".to_owned(),
     };
     Ok(())
@@ -330,8 +335,8 @@ impl Check {
     fn finish(&self, findings: &mut Findings) {
         if let Some((before, next)) = self.first_gap {
             findings.notes.push(format!(
-                "offset {before} is followed by {next}, the first of {} gaps, as compaction leaves them",
-                self.gaps
+                "offset {before} is followed by {next} ({} in all, as compaction leaves them)",
+                counted(self.gaps, "gap", "gaps")
             ));
         }
     }
