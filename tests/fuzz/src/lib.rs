@@ -69,3 +69,12 @@ pub fn within<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     assert!(cost <= bytes, "the work held {cost} bytes, it may hold {bytes}");
     result
 }
+
+/// A producer snapshot's bytes with the CRC that fits, at the place where it stands.
+pub fn seal_snapshot(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    if let Some((head, body)) = bytes.split_at_mut_checked(6) {
+        head[2..].copy_from_slice(&crc32c::crc32c(body).to_be_bytes());
+    }
+    bytes
+}
