@@ -83,6 +83,14 @@ pub fn decode(bytes: &[u8]) -> Result<ProducerStates, Damage> {
     let mut states = ProducerStates::new();
     for entry in entries {
         let (producer_id, entry) = decode_entry(entry);
+        if let Some(batch) = entry.batches.back()
+            && !(0..=batch.last_offset).contains(&i64::from(batch.offset_delta))
+        {
+            let (last, delta) = (batch.last_offset, batch.offset_delta);
+            return Err(damage(format!(
+                "producer {producer_id} has a batch of {delta} + 1 records that ends at {last}"
+            )));
+        }
         states.restore(producer_id, entry);
     }
     Ok(states)
@@ -150,6 +158,19 @@ mod tests {
         assert_eq!(path, Path::new("d/00000000000000000042.snapshot"));
         assert_eq!(offset_of("00000000000000000042.snapshot"), Some(42));
         assert_eq!([offset_of("42.snapshot"), offset_of("00000000000000000042.log")], [None, None]);
+    }
+
+    #[test]
+    fn a_batch_that_begins_before_the_log_is_refused() {
+        let with = |last_offset, offset_delta| {
+            let batch = BatchMetadata { last_sequence: 0, last_offset, offset_delta, timestamp: 0 };
+            let mut states = ProducerStates::new();
+            states.restore(1, ProducerEntry { batches: [batch].into(), ..ProducerEntry::default() });
+            decode(&encode(&states))
+        };
+        assert!(with(7, 7).is_ok());
+        assert!(with(7, 8).unwrap_err().to_string().contains("ends at 7"));
+        assert!(with(i64::MAX, -1).is_err());
     }
 
     proptest! {

@@ -268,12 +268,17 @@ impl ProducerStates {
         self.producers.get(&producer_id)
     }
 
-    /// Puts back what a snapshot holds of a producer.
+    /// Puts back what a snapshot holds of a producer; what was known of it before is forgotten.
     pub fn restore(&mut self, producer_id: ProducerId, entry: ProducerEntry) {
-        if let Some(first) = entry.current_txn_first_offset {
+        let opened = entry.current_txn_first_offset;
+        let before = self.producers.insert(producer_id, entry).and_then(|before| before.current_txn_first_offset);
+        // A transaction that nobody has open any more would hold the last stable offset back for ever.
+        if let Some(first) = before {
+            self.open_txns.remove(&(first, producer_id));
+        }
+        if let Some(first) = opened {
             self.open_txns.insert((first, producer_id));
         }
-        self.producers.insert(producer_id, entry);
     }
 
     /// All producers, by id: what DescribeProducers tells and a snapshot holds.
@@ -306,6 +311,17 @@ mod tests {
     fn append(states: &mut ProducerStates, batch: &ProducerBatch) {
         assert_eq!(states.check(batch, &[]), Ok(Verdict::Append));
         states.update(batch);
+    }
+
+    #[test]
+    fn a_producer_that_is_restored_twice_has_one_open_transaction() {
+        let mut states = ProducerStates::new();
+        let entry = |first| ProducerEntry { current_txn_first_offset: Some(first), ..ProducerEntry::default() };
+        states.restore(1, entry(10));
+        states.restore(1, entry(20));
+        assert_eq!(states.first_open_txn(), Some(20));
+        states.restore(1, ProducerEntry::default());
+        assert_eq!(states.first_open_txn(), None);
     }
 
     #[test]

@@ -30,20 +30,22 @@ fuzz_target!(|bytes: &[u8]| {
         let fs = MemoryFs::new();
         fs.create_dir_all(Path::new(DIR)).expect("memory does not fail");
         lay(&fs, files);
-        let open = |clean| {
+        let open = |clean, recovery_point, log_start_offset| {
             Log::open(LogOptions {
                 partition: TopicPartition::new("t", 0),
                 dir: DIR.into(),
                 config: LogConfig { segment_bytes: 4096, index_interval_bytes: 64, ..LogConfig::default() },
                 handles: Handles::new(Arc::new(fs.clone()), 16),
-                recovery_point: i64::from(*recovery_point),
-                log_start_offset: i64::from(*log_start),
+                recovery_point,
+                log_start_offset,
                 cleaned_to: 0,
                 clean,
                 now: NOW,
             })
         };
-        let Ok((mut log, report)) = open(flags & 1 != 0) else { return };
+        let Ok((mut log, report)) = open(flags & 1 != 0, i64::from(*recovery_point), i64::from(*log_start)) else {
+            return;
+        };
         for note in report.notes {
             assert!(note.len() < 2000);
         }
@@ -52,7 +54,7 @@ fuzz_target!(|bytes: &[u8]| {
         let (start, end) = (log.log_start_offset(), log.log_end_offset());
         if log.close(NOW).is_ok() {
             drop(log);
-            let (log, report) = open(true).expect("what was closed can be opened");
+            let (log, report) = open(true, end, start).expect("what was closed can be opened");
             assert!(report.is_clean(), "{report:?}");
             assert_eq!((log.log_start_offset(), log.log_end_offset()), (start, end));
             read(&log);
