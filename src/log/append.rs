@@ -83,7 +83,7 @@ impl Log {
         origin: Origin,
         now: Timestamp,
     ) -> Result<AppendInfo, AppendError> {
-        self.check_writable()?;
+        self.mend()?;
         let append_time = match self.config.timestamp_type {
             TimestampType::LogAppendTime => now,
             TimestampType::CreateTime => -1,
@@ -139,7 +139,7 @@ impl Log {
     /// # Errors
     /// Nothing was appended then.
     pub fn append_as_follower(&mut self, batches: Bytes, now: Timestamp) -> Result<AppendInfo, AppendError> {
-        self.check_writable()?;
+        self.mend()?;
         let mut planned: Vec<Planned> = Vec::new();
         let mut next = self.log_end;
         for frame in frames(&batches) {
@@ -263,7 +263,7 @@ impl Log {
             parts.push(IoSlice::new(&batch.frame[batch.prefix.len()..]));
         }
         segment.write(&mut parts).map_err(|failure| {
-            self.failed |= failure.broken;
+            self.torn = failure.broken;
             StorageError::io("appending to", &segment.path())(failure.source)
         })?;
 

@@ -44,6 +44,8 @@ pub struct Log {
     pub(super) failed: bool,
     /// Where the last snapshot of the producers is; -1 where there is none that is good.
     pub(super) snapshot_at: Offset,
+    /// Whether a failed write left bytes behind the published ones that could not be cut off yet.
+    pub(super) torn: bool,
     /// Up to where the log is compacted; what is behind it is dirty.
     pub(super) cleaned_to: Offset,
 }
@@ -187,9 +189,10 @@ impl Log {
         self.producers.expire(now, self.config.producer_id_expiration_ms);
     }
 
-    /// Whether an earlier write failed and could not be taken back: appends are refused, reads go on.
+    /// Whether an earlier write failed and could not be taken back: reads go on. Appends are refused until the disk lets
+    /// what was half written be cut off, or, where more than that went wrong, until the log is opened anew.
     pub fn has_failed(&self) -> bool {
-        self.failed
+        self.failed || self.torn
     }
 
     /// The id in `partition.metadata`, `None` where there is none that can be read.
@@ -242,6 +245,20 @@ impl Log {
             last_stable: self.last_stable_offset(),
         };
         *self.shared.view.write() = view;
+    }
+
+    /// Cuts off what a failed write left, so that the next one does not leave it lying behind its own bytes.
+    ///
+    /// # Errors
+    /// The disk still does not take writes.
+    pub(super) fn mend(&mut self) -> Result<(), StorageError> {
+        self.check_writable()?;
+        if self.torn {
+            let segment = self.active_segment();
+            segment.cut_tail().map_err(StorageError::io("cutting", &segment.path()))?;
+            self.torn = false;
+        }
+        Ok(())
     }
 
     /// Refuses a write to a log whose files are not what it takes them for.

@@ -179,7 +179,7 @@ impl Log {
     /// # Errors
     /// The shutdown is not clean then.
     pub fn close(&mut self, now: Timestamp) -> Result<(), StorageError> {
-        self.check_writable()?;
+        self.mend()?;
         let segment = Arc::clone(self.active_segment());
         if segment.size() > 0 {
             segment.seal(Durability::Synced).map_err(StorageError::io("closing", &segment.path()))?;

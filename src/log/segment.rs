@@ -163,6 +163,11 @@ impl Segment {
         })
     }
 
+    /// Cuts off whatever lies behind the published bytes: nobody was given it.
+    pub(crate) fn cut_tail(&self) -> io::Result<()> {
+        self.log.file()?.set_len(self.size())
+    }
+
     /// Shows readers all up to `size`.
     pub(crate) fn publish(&self, size: u64) {
         self.size.store(size, Ordering::Release);

@@ -23,7 +23,7 @@ impl Log {
     /// # Errors
     /// The log takes no more writes then, and is to be opened anew.
     pub fn truncate_to(&mut self, offset: Offset, now: Timestamp) -> Result<bool, StorageError> {
-        self.check_writable()?;
+        self.mend()?;
         if offset >= self.log_end {
             return Ok(false);
         }
@@ -81,7 +81,7 @@ impl Log {
     /// # Errors
     /// The log takes no more writes then, and is to be opened anew.
     pub fn truncate_fully_and_start_at(&mut self, offset: Offset, now: Timestamp) -> Result<(), StorageError> {
-        self.check_writable()?;
+        self.mend()?;
         while let Some(segment) = self.segments.pop() {
             let removed = segment.remove_all(self.handles.fs().as_ref(), &self.dir);
             if let Err(source) = removed {

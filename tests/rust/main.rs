@@ -1,10 +1,15 @@
 //! Whole behaviours, through the public face of the crate: one binary, one module a subject.
 #![allow(clippy::unwrap_used)]
 
+mod alone;
 mod broker;
 mod cli;
 mod floors;
 mod fuzz_corpus;
+mod hostile_frames;
+mod leaks;
 mod protocol_second_opinion;
 mod readme;
 mod sources;
+mod storage_failures;
+mod wire;

@@ -60,19 +60,15 @@ impl Wire {
     /// Produces to partition 0 of a topic and waits until all have it.
     pub(crate) fn produce(&mut self, topic: &str, records: Bytes) -> PartitionProduceResponse {
         let partition_data = vec![PartitionProduceData { index: 0, records: Some(Records(records)) }];
-        let topic_data =
-            vec![TopicProduceData { name: topic.into(), partition_data, ..TopicProduceData::default() }];
+        let topic_data = vec![TopicProduceData { name: topic.into(), partition_data, ..TopicProduceData::default() }];
         let request = ProduceRequest { acks: -1, timeout_ms: 10_000, topic_data, ..ProduceRequest::default() };
         self.call(&request, 9).unwrap().responses.remove(0).partition_responses.remove(0)
     }
 
     /// Partition 0 of a topic, from `offset` to its end: the error code and the values.
     pub(crate) fn fetch(&mut self, topic: &str, offset: i64) -> (ErrorCode, Vec<String>) {
-        let partitions = vec![FetchPartition {
-            fetch_offset: offset,
-            partition_max_bytes: 1 << 20,
-            ..FetchPartition::default()
-        }];
+        let partitions =
+            vec![FetchPartition { fetch_offset: offset, partition_max_bytes: 1 << 20, ..FetchPartition::default() }];
         let topics = vec![FetchTopic { topic: topic.into(), partitions, ..FetchTopic::default() }];
         let request = FetchRequest { max_wait_ms: 0, topics, ..FetchRequest::default() };
         let mut response = self.call(&request, 12).unwrap();
