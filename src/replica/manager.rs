@@ -87,6 +87,12 @@ impl ReplicaManager {
         for note in dir.take_notes() {
             tracing::warn!("{note}");
         }
+        if !dir.was_clean() && !closed.is_empty() {
+            tracing::info!(
+                partitions = closed.len(),
+                "the last stop was not clean: logs are recovered as they are opened"
+            );
+        }
         let fs = dir.handles().fs().clone();
         let read = |name| checkpoint::read(fs.as_ref(), dir.root(), name).unwrap_or_default();
         let kept = Checkpoints {
