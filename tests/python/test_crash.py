@@ -133,9 +133,7 @@ class Load:
             assert time.monotonic() < deadline, f"{self.count} of {count} were acknowledged in {PATIENCE} s"
             for _ in range(max(0, 1000 - len(self.producer))):
                 value = b"%d %s" % (self.sent, b"x" * self.dice.randrange(300))
-                self.producer.produce(
-                    self.topic, value, partition=self.sent % PARTITIONS, on_delivery=self.delivered
-                )
+                self.producer.produce(self.topic, value, partition=self.sent % PARTITIONS, on_delivery=self.delivered)
                 self.sent += 1
             self.producer.poll(0.01)
         assert not self.failed, self.failed[:3]

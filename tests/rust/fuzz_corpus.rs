@@ -6,6 +6,7 @@
 //! What a fuzzer found once may be kept beside them, under a name that begins with `found-`.
 
 mod log_files;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -189,6 +190,8 @@ fn seeds() -> Corpus {
     config(&mut corpus);
     corpus.insert("file", log_files::files());
     corpus.insert("partition", log_files::partitions());
+    let streams = streams::streams(&corpus["request"]);
+    corpus.insert("broker", streams);
     corpus
 }
 
@@ -223,6 +226,7 @@ fn is_read(target: &str, bytes: &[u8]) -> Result<(), String> {
             }
         }
         "config" => drop(properties::parse(&String::from_utf8_lossy(&bytes[1..])).map_err(|error| error.to_string())?),
+        "broker" => streams::is_stream(bytes)?,
         "file" => log_files::is_file(bytes)?,
         "partition" => log_files::is_partition(bytes)?,
         _ => return Err("there is no such target".to_owned()),

@@ -36,7 +36,12 @@ const NAMES: [&str; 16] = [
     "partition.metadata",
 ];
 
-fn batch(compression: Compression, producer: ProducerState, transactional: bool, records: usize) -> bytes::Bytes {
+pub(super) fn batch(
+    compression: Compression,
+    producer: ProducerState,
+    transactional: bool,
+    records: usize,
+) -> bytes::Bytes {
     let options = BatchOptions { compression, producer, transactional, ..BatchOptions::default() };
     let mut builder = BatchBuilder::new(options);
     for at in 0..records {
