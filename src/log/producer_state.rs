@@ -245,6 +245,15 @@ impl ProducerStates {
         self.open_txns.first().map(|(offset, _)| *offset)
     }
 
+    /// The offset behind all that is remembered.
+    pub(crate) fn end(&self) -> Offset {
+        let last = |entry: &ProducerEntry| {
+            let batch = entry.batches.back().map_or(-1, |batch| batch.last_offset);
+            batch.max(entry.current_txn_first_offset.unwrap_or(-1))
+        };
+        self.producers.values().map(last).max().unwrap_or(-1).saturating_add(1)
+    }
+
     /// Forgets producers that were silent for `expiration_ms` and have no transaction open.
     pub fn expire(&mut self, now: Timestamp, expiration_ms: i64) {
         self.producers.retain(|_, entry| {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::append::producer_batch;
-use super::error::{RecoveryReport, StorageError};
+use super::error::{Damage, RecoveryReport, StorageError};
 use super::fs::handles::Handles;
 use super::fs::{FileSystem, OpenMode, read_file, remove_if_there};
 use super::leader_epoch::LeaderEpochs;
@@ -369,7 +369,12 @@ pub(super) fn load_producers(
             continue;
         }
         let bytes = read_file(fs, &path, producer_snapshot::MAX_LEN).map_err(StorageError::io("reading", &path))?;
-        match producer_snapshot::decode(&bytes.unwrap_or_default()) {
+        let told = producer_snapshot::decode(&bytes.unwrap_or_default()).and_then(|states| match states.end() {
+            // An open transaction there would hold the last stable offset behind the log's end.
+            end if end > offset => Err(Damage(format!("it speaks of offset {}, behind its own", end - 1))),
+            _ => Ok(states),
+        });
+        match told {
             Ok(states) => found = Some((offset, states)),
             Err(damage) => {
                 notes.push(format!("{}: {damage}; removed", path.display()));

@@ -3,6 +3,7 @@
 mod basics;
 mod crash;
 mod ends;
+mod found;
 mod model;
 
 use bytes::Bytes;

@@ -1,0 +1,31 @@
+//! What the fuzz targets of `tests/fuzz` found once.
+
+use std::io::IoSlice;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::log::fs::memory::MemoryFs;
+use crate::log::fs::{FileSystem, OpenMode};
+use crate::log::producer_snapshot;
+use crate::log::producer_state::{ProducerEntry, ProducerStates};
+
+#[test]
+fn a_snapshot_that_speaks_of_offsets_behind_its_own_is_passed_over() {
+    let fs = MemoryFs::new();
+    let shared: SharedFs = Arc::new(fs.clone());
+    let (mut log, _) = open(&shared, small());
+    log.append_as_leader(batch(&["ebb", "flow"]), 0, NOW).unwrap();
+    log.close(NOW).unwrap();
+    drop(log);
+
+    let mut states = ProducerStates::new();
+    states.restore(1, ProducerEntry { current_txn_first_offset: Some(1000), ..ProducerEntry::default() });
+    let path = Path::new("/flights-0/00000000000000000002.snapshot");
+    let file = fs.open(path, OpenMode::Fresh).unwrap();
+    file.write_at(0, &mut [IoSlice::new(&producer_snapshot::encode(&states))]).unwrap();
+
+    let (log, report) = open(&shared, small());
+    assert_eq!((log.last_stable_offset(), log.log_end_offset()), (2, 2));
+    assert!(report.notes.iter().any(|note| note.contains("speaks of offset 1000")), "{report:?}");
+}
