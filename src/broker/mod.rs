@@ -63,6 +63,9 @@ pub struct Connection {
     pub id: u64,
     /// Where it comes from.
     pub peer: SocketAddr,
+    /// Held by the request whose turn it is to write. Requests begin in their order and this lock is fair, so what one
+    /// connection writes lands in the order in which it was sent, even where the first of them must open a log.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// Who this broker is.
@@ -100,7 +103,8 @@ pub struct Broker {
 impl Broker {
     /// Notes a new connection.
     pub fn connect(&self, peer: SocketAddr) -> Arc<Connection> {
-        Arc::new(Connection { id: self.connections.fetch_add(1, Ordering::Relaxed), peer })
+        let id = self.connections.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Connection { id, peer, turn: tokio::sync::Mutex::default() })
     }
 
     /// Works on one request.

@@ -41,8 +41,12 @@ def files_of(broker: Broker, topic: str, *suffixes: str) -> list[Path]:
 
 def send(broker: Broker, topic: str, data: bytes) -> None:
     """Append batches made by hand, so that every byte of the log is known."""
-    told = wire.produced(ask(broker.bootstrap, request(wire.PRODUCE, 7, wire.produce(topic, data))))
-    assert isinstance(told, list), told
+    for _ in range(50):
+        told = wire.produced(ask(broker.bootstrap, request(wire.PRODUCE, 7, wire.produce(topic, data))))
+        assert isinstance(told, list), told
+        # A topic is made on Apache Kafka a moment before its broker has heard of it: that is no answer yet.
+        if told[0][1] != 3:
+            break
     assert told[0][1] == 0, told
 
 
@@ -194,5 +198,9 @@ def test_our_broker_takes_over_what_kafka_wrote(end: str, folder: Path, stage: S
         after = taken_over(ours.bootstrap, stage.tools)
     finally:
         ours.stop()
+    if end == "killed":
+        # Where deleted records end is written down once a minute: a broker that is killed before forgets it.
+        for found in (before, after):
+            del found["old-cut"], found["times"]
     if before != after:
         pytest.fail(difference(before, after, "Apache Kafka", "strandline on its files"), pytrace=False)

@@ -158,6 +158,28 @@ async fn replies_leave_in_the_order_of_the_requests() {
 }
 
 #[tokio::test]
+async fn what_a_connection_sends_in_a_row_is_appended_in_that_order() {
+    let dir = TempDir::new().unwrap();
+    let broker = start(&dir).await;
+    let mut client = Client::connect(&broker).await;
+    for topic in 0..20 {
+        let topic = format!("t{topic}");
+        client.create_topic(&topic).await;
+        // The first of these opens the log, which takes a moment; those behind it must not overtake.
+        for value in ["a", "b", "c"] {
+            client.send(&produce(&topic, &[value]), 9).await;
+        }
+        for offset in 0..3 {
+            let (_, produced) = client.receive::<ProduceRequest>(9).await;
+            assert_eq!(produced.responses[0].partition_responses[0].base_offset, offset);
+        }
+        let fetched = client.ask(&fetch(&topic, 0, 0), 11).await;
+        assert_eq!(values(&fetched.responses[0].partitions[0].records.clone().unwrap()), ["a", "b", "c"]);
+    }
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_stop_answers_a_fetch_that_waits() {
     let dir = TempDir::new().unwrap();
     let broker = start(&dir).await;

@@ -26,6 +26,7 @@ pub(super) async fn handle(
     context: &Context,
     request: OffsetCommitRequest,
 ) -> Outcome<OffsetCommitResponse> {
+    let _turn = context.connection.turn.lock().await;
     let by_id = context.version >= 10;
     // What the reply says, topic by topic in the request's order; those that the coordinator decides come later.
     let mut answers: Vec<OffsetCommitResponseTopic> = Vec::with_capacity(request.topics.len());

@@ -36,6 +36,7 @@ const UNREAD: [ErrorCode; 4] = [
 ];
 
 pub(super) async fn handle(broker: &Broker, context: &Context, request: ProduceRequest) -> Outcome<ProduceResponse> {
+    let _turn = context.connection.turn.lock().await;
     let mut responses = Vec::with_capacity(request.topic_data.len());
     let mut failed = None;
     for topic in request.topic_data {
