@@ -154,8 +154,8 @@ impl LogReader {
         let mut greatest: Option<(Timestamp, Offset, &Segment)> = None;
         for segment in view.segments.iter() {
             let max = segment.max_timestamp().map_err(|error| failed(segment, segment.base_offset(), error))?;
+            // As in Apache Kafka, also where the record was deleted and its segment is still there.
             if let Some(max) = max
-                && max.offset >= view.log_start
                 && greatest.is_none_or(|greatest| max.timestamp > greatest.0)
             {
                 greatest = Some((max.timestamp, max.offset, segment));

@@ -180,12 +180,19 @@ fn a_partition_that_was_given_up_is_led_again() {
     let mut image = cluster();
     create(&mut image, &wish("t"));
     let topic_id = image.topic("t").unwrap().id;
-    let resign = super::records::PartitionChangeRecord { partition_id: 1, topic_id, leader: -1, ..Default::default() };
+    let resign = super::records::PartitionChangeRecord {
+        partition_id: 1,
+        topic_id,
+        leader: -1,
+        isr: Some(vec![]),
+        ..Default::default()
+    };
     apply(&mut image, vec![MetadataRecord::PartitionChange(resign)]);
     let elected = plan::elect_leaders(&image, 1);
     assert_eq!(elected.len(), 1);
     apply(&mut image, elected);
     let partition = image.partition("t", 1).unwrap();
     assert_eq!((partition.leader, partition.leader_epoch), (1, 2), "each election has its epoch");
+    assert_eq!(partition.isr, [1]);
     assert!(plan::elect_leaders(&image, 1).is_empty());
 }

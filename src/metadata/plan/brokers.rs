@@ -51,14 +51,18 @@ pub fn register_broker(image: &Image, id: NodeId, endpoint: (&str, u16), log_dir
 }
 
 /// Lets broker `id` lead the partitions that have no leader and whose records it has all: one that was stopped cleanly
-/// under Apache Kafka has given them all up.
+/// under Apache Kafka has given them all up, and has left the ISR (KIP-966 remembers it elsewhere), which is empty then.
 pub fn elect_leaders(image: &Image, id: NodeId) -> Vec<MetadataRecord> {
     let without_leader = image.topics().flat_map(|topic| {
         let partitions = (0..).zip(&topic.partitions);
-        let leaderless = partitions.filter(|(_, partition)| partition.leader == -1 && partition.isr.contains(&id));
-        leaderless.map(|(index, _)| PartitionChangeRecord {
+        let is_last = |isr: &[NodeId]| isr.is_empty() || isr.contains(&id);
+        let leaderless = partitions.filter(move |(_, partition)| {
+            partition.leader == -1 && partition.replicas.contains(&id) && is_last(&partition.isr)
+        });
+        leaderless.map(move |(index, _)| PartitionChangeRecord {
             partition_id: index,
             topic_id: topic.id,
+            isr: Some(vec![id]),
             leader: id,
             ..Default::default()
         })

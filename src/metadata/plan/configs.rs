@@ -102,7 +102,9 @@ fn check(
         ResourceType::Topic => Ok(topic_values(name, broker, Some(wanted))?),
         ResourceType::Broker => {
             let source = if name.is_empty() { Source::DynamicDefaultBroker } else { Source::DynamicBroker };
-            Ok(broker.with_dynamic(source, wanted)?)
+            // Apache Kafka tells a broker's bad config with another code than a topic's.
+            let refuse = |error: ConfigError| Refusal::new(ErrorCode::INVALID_REQUEST, error.to_string());
+            broker.with_dynamic(source, wanted).map_err(refuse)
         }
     }
 }
