@@ -1,12 +1,16 @@
 //! What a broker is started with.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::common::clock::{SharedClock, SystemClock};
 use crate::common::transport::{SharedTransport, Tcp};
 use crate::config::{ConfigError, Scope, find, properties};
-use crate::log::fs::{FileSystem, RealFs};
+use crate::log::fs::{FileSystem, RealFs, read_file};
+
+/// How large a properties file may be.
+const MAX_PROPERTIES: usize = 1 << 20;
 
 /// Why settings are refused.
 #[derive(Debug, thiserror::Error)]
@@ -62,8 +66,11 @@ impl BrokerSettings {
     /// Kafka's own server.properties.
     pub fn from_properties(path: &Path) -> Result<BrokerSettings, SettingsError> {
         let fail = |source| SettingsError::File { path: path.display().to_string(), source };
-        let text = std::fs::read_to_string(path).map_err(fail)?;
-        Ok(BrokerSettings { properties: properties::parse(&text)?, ..BrokerSettings::new() })
+        let settings = BrokerSettings::new();
+        let bytes = read_file(settings.file_system.as_ref(), path, MAX_PROPERTIES).map_err(fail)?;
+        let bytes = bytes.ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
+        let text = String::from_utf8(bytes).map_err(|error| fail(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+        Ok(BrokerSettings { properties: properties::parse(&text)?, ..settings })
     }
 
     /// Sets one key; what was set before is replaced. Values are checked when the broker starts.

@@ -167,9 +167,9 @@ fn a_batch_that_is_damaged_is_refused_as_kafka_does() {
     };
     let refused = [
         ("a flipped byte", damaged(70, 0xff, false), ErrorCode::CORRUPT_MESSAGE),
-        ("a length that is too long", damaged(11, good[11] + 1, false), ErrorCode::CORRUPT_MESSAGE),
+        ("a length that is too long", damaged(11, good[11] + 1, false), ErrorCode::INVALID_RECORD),
         ("a length that is too short", damaged(11, 10, false), ErrorCode::CORRUPT_MESSAGE),
-        ("a batch cut short", good.slice(..good.len() - 1), ErrorCode::CORRUPT_MESSAGE),
+        ("a batch cut short", good.slice(..good.len() - 1), ErrorCode::INVALID_RECORD),
         ("a count that is too large", damaged(60, 3, true), ErrorCode::INVALID_RECORD),
         ("an unknown codec", damaged(22, 7, true), ErrorCode::UNSUPPORTED_COMPRESSION_TYPE),
         ("bytes that are not gzip", damaged(22, 1, true), ErrorCode::CORRUPT_MESSAGE),

@@ -53,7 +53,8 @@ fn many(mut settings: impl FnMut() -> (BrokerSettings, Option<tempfile::TempDir>
     }
     let (before, after) = (before.unwrap(), Held::now());
     println!("after {WARM_UP}: {before:?}\nafter {BROKERS}: {after:?}");
-    assert!(after.threads <= before.threads, "threads: {before:?}, {after:?}");
+    // The pool of threads that may wait breathes by a few; 900 brokers that leak one each do not pass.
+    assert!(after.threads <= before.threads + 8, "threads: {before:?}, {after:?}");
     assert!(after.files <= before.files, "files: {before:?}, {after:?}");
     // The allocator's arenas come and go; 900 brokers that leak a map or ten KiB each do not pass.
     assert!(after.maps <= before.maps + 50, "maps: {before:?}, {after:?}");
