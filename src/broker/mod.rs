@@ -2,8 +2,8 @@
 //!
 //! A [`Broker`] is made by [`Broker::open`] from a data dir, then told its address, and from then on takes frames
 //! ([`Broker::handle`]) until its shutdown begins. `handlers/` holds one file an API; what several of them need
-//! (finding a partition, making a topic) is here and in [`topics`]; [`fetch_session`] keeps what consumers asked for
-//! before, [`groups`] runs the group coordinator over its internal topic, and [`background`] does what is due from time
+//! (finding a partition, making a topic) is here and in `topics`; `fetch_session` keeps what consumers asked for
+//! before, `groups` runs the group coordinator over its internal topic, and `background` does what is due from time
 //! to time. The broker never knows of sockets.
 
 mod background;

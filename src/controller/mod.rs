@@ -3,7 +3,7 @@
 //! [`Controller::propose`] is the only way to change the image. It asks for the records that a wish comes to, appends
 //! them as one batch to `__cluster_metadata-0`, in Kafka's own format, syncs, and applies them: so an image is never
 //! ahead of its log, and a wish takes effect whole or not at all. [`Controller::open`] reads the newest snapshot, if
-//! there is one, then the log behind it, and has the same image again; [`journal`] knows how they lie on disk.
+//! there is one, then the log behind it, and has the same image again; `journal` knows how they lie on disk.
 //!
 //! There is one controller in a cluster of one, so nobody has to agree: this room is where the vote will go.
 //!

@@ -1,6 +1,6 @@
 //! [`Log`]: one partition's batches, from its log start offset to its log end offset.
 //!
-//! One owner writes ([`Log`], `&mut self`); any number of [`LogReader`]s read at the same time. They meet in a [`View`]:
+//! One owner writes ([`Log`], `&mut self`); any number of [`LogReader`]s read at the same time. They meet in a view:
 //! the list of segments and how far they are published, replaced as a whole behind a lock that is held for the copy of
 //! a few words. What a reader took from a view stays good whatever the writer does next: segments are never changed
 //! below what was published, and a removed one lives as long as somebody holds it.

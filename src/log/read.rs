@@ -1,6 +1,6 @@
 //! Reading: whole batches as slices of the mapped segment, beside the writer and without waiting for it.
 //!
-//! A reader copies the [`View`](super::log) and works on that. The index says where to begin, the batches' headers say
+//! A reader copies the view and works on that. The index says where to begin, the batches' headers say
 //! where to end; the bytes themselves are not touched.
 
 use std::io;

@@ -3,7 +3,7 @@
 //! | codec | bytes | notes |
 //! |---|---|---|
 //! | gzip | RFC 1952 | several members behind each other are read as one |
-//! | snappy | xerial framing ([`super::snappy`]), as Java writes it | raw snappy, as librdkafka sends it, is read too |
+//! | snappy | xerial framing (`snappy.rs`), as Java writes it | raw snappy, as librdkafka sends it, is read too |
 //! | lz4 | the LZ4 frame format, 64 KiB blocks | `compression.lz4.level` has no effect: there is one encoder, the fast one |
 //! | zstd | one frame with its content size | frames without a content size are read too |
 //!

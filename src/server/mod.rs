@@ -1,7 +1,7 @@
 //! Listeners and connections: bytes in, bytes out.
 //!
 //! A [`Server`] binds the broker's listeners, accepts connections up to `max.connections`, and serves each in a task of
-//! its own ([`connection`]), cutting what comes into frames ([`frame`]). What a request means, only the broker knows.
+//! its own (`connection`), cutting what comes into frames ([`frame`]). What a request means, only the broker knows.
 //! When the broker's shutdown begins, no connection is accepted any more and each one writes its last replies.
 
 mod connection;
