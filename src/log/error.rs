@@ -36,6 +36,9 @@ pub enum StorageError {
     /// anew.
     #[error("the log in {0} takes no writes: an earlier write failed and could not be taken back")]
     Failed(PathBuf),
+    /// The log was closed: what a broker does while it stops comes too late.
+    #[error("the log in {0} is closed")]
+    Closed(PathBuf),
     /// Another process has the folder.
     #[error("{path} is in use by process {holder}: a data dir belongs to one broker at a time")]
     Locked {

@@ -44,6 +44,8 @@ pub struct Log {
     pub(super) failed: bool,
     /// Where the last snapshot of the producers is; -1 where there is none that is good.
     pub(super) snapshot_at: Offset,
+    /// Whether it was closed: what came behind its snapshot and indexes would be trusted, and not known to them.
+    pub(super) closed: bool,
     /// Whether a failed write left bytes behind the published ones that could not be cut off yet.
     pub(super) torn: bool,
     /// Up to where the log is compacted; what is behind it is dirty.
@@ -263,9 +265,10 @@ impl Log {
 
     /// Refuses a write to a log whose files are not what it takes them for.
     pub(super) fn check_writable(&self) -> Result<(), StorageError> {
-        match self.failed {
-            true => Err(StorageError::Failed(self.dir.clone())),
-            false => Ok(()),
+        match (self.failed, self.closed) {
+            (true, _) => Err(StorageError::Failed(self.dir.clone())),
+            (_, true) => Err(StorageError::Closed(self.dir.clone())),
+            _ => Ok(()),
         }
     }
 }

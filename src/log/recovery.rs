@@ -124,6 +124,7 @@ impl Opening {
             last_flush: now,
             failed: false,
             snapshot_at: self.snapshot_at,
+            closed: false,
             torn: false,
             cleaned_to: cleaned_to.clamp(log_start, log_end),
         })

@@ -174,7 +174,7 @@ impl Log {
     }
 
     /// Closes the log: all is made safe, indexes and producers are written down, files are closed. The caller writes the
-    /// checkpoints and, once all logs are closed, the clean-shutdown file.
+    /// checkpoints and, once all logs are closed, the clean-shutdown file. Reads go on; writes are refused.
     ///
     /// # Errors
     /// The shutdown is not clean then.
@@ -192,6 +192,7 @@ impl Log {
             }
             self.epochs.flush(self.handles.fs().as_ref(), &self.dir, Durability::Synced)?;
         }
+        self.closed = true;
         self.release();
         Ok(())
     }

@@ -168,7 +168,7 @@ fn check_house_rules(source: &Source, wrong: &mut Vec<String>) {
 fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
+        if path.is_dir() && !path.ends_with("fuzz/target") {
             rust_files(&path, files);
         } else if path.extension().is_some_and(|ext| ext == "rs") {
             files.push(path);

@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::io::{self, IoSlice};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use rustix::fs::FlockOperation;
 
@@ -58,7 +57,7 @@ impl FileSystem for RealFs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
             Ok(data) => {
-                let modified = data.modified()?.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+                let modified = data.mtime().saturating_mul(1000).saturating_add(data.mtime_nsec() / 1_000_000);
                 Ok(Some(Stat { len: data.len(), modified }))
             }
         }

@@ -29,3 +29,19 @@ fn a_snapshot_that_speaks_of_offsets_behind_its_own_is_passed_over() {
     assert_eq!((log.last_stable_offset(), log.log_end_offset()), (2, 2));
     assert!(report.notes.iter().any(|note| note.contains("speaks of offset 1000")), "{report:?}");
 }
+
+#[test]
+fn a_log_that_was_closed_takes_no_writes_and_is_what_it_was_when_it_is_opened() {
+    let shared: SharedFs = Arc::new(MemoryFs::new());
+    let (mut log, _) = open(&shared, small());
+    log.append_as_leader(batch(&["ebb", "flow"]), 0, NOW).unwrap();
+    log.close(NOW).unwrap();
+    let late = log.append_as_leader(batch(&["late"]), 0, NOW).unwrap_err();
+    assert!(late.to_string().contains("is closed"), "{late}");
+    assert!(log.truncate_to(1, NOW).is_err() && log.close(NOW).is_err());
+    assert_eq!(all(&log).len(), 2);
+    drop(log);
+    let (log, report) = Log::open(LogOptions { clean: true, ..options(&shared, "/flights-0", small()) }).unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(log.log_end_offset(), 2);
+}
