@@ -213,7 +213,7 @@ mod tests {
         let whole = epochs(&[(0, 0), (3, 1234)]);
         assert_eq!(whole.encode(), "0\n2\n0 0\n3 1234\n");
         assert_eq!(pairs(&LeaderEpochs::decode(whole.encode().as_bytes()).unwrap()), pairs(&whole));
-        for text in ["", "0\n1\n", "0\n2\n3 0\n1 5\n", "0\n1\nx 5\n", "0\n1\n-1 5\n"] {
+        for text in ["0", "0\n1\n", "0\n2\n3 0\n1 5\n", "0\n1\nx 5\n", "0\n1\n-1 5\n"] {
             assert!(LeaderEpochs::decode(text.as_bytes()).is_err(), "{text:?}");
         }
     }

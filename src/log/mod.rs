@@ -19,6 +19,7 @@
 
 pub mod append;
 pub mod checkpoint;
+pub mod compact;
 pub mod config;
 pub mod dir;
 pub mod error;
@@ -43,6 +44,7 @@ pub mod transaction_index;
 pub mod truncate;
 
 pub use append::{AppendInfo, Origin};
+pub use compact::{Compacted, Compaction, CompactionReport};
 pub use config::LogConfig;
 pub use dir::{DeletedLog, LogDir};
 pub use error::{AppendError, ReadError, RecordError, RecoveryReport, StorageError};

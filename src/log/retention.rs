@@ -21,9 +21,9 @@ use crate::common::ids::{Offset, Timestamp};
 #[derive(Debug)]
 #[must_use = "the files stay until they are deleted"]
 pub struct RemovedSegments {
-    segments: Vec<Arc<Segment>>,
-    extra: Vec<PathBuf>,
-    fs: SharedFs,
+    pub(super) segments: Vec<Arc<Segment>>,
+    pub(super) extra: Vec<PathBuf>,
+    pub(super) fs: SharedFs,
 }
 
 impl RemovedSegments {
@@ -93,7 +93,8 @@ impl Log {
         loop {
             let segment = Arc::clone(&self.segments[0]);
             let end = self.segments.get(1).map_or(self.log_end, |next| next.base_offset());
-            if segment.size() == 0 || end > high_watermark || !self.may_go(&segment, end, excess, now)? {
+            let empty = segment.size() == 0 && self.segments.len() == 1;
+            if empty || end > high_watermark || !self.may_go(&segment, end, excess, now)? {
                 return Ok(removed);
             }
             excess = excess.saturating_sub(segment.size());

@@ -11,6 +11,7 @@
 //! | [`records`] | [`RecordView`]s in a batch's body; the broker's check of a produced batch |
 //! | [`builder`] | [`BatchBuilder`]: the producer's hot path |
 //! | [`compression`] | the codecs, both ways, with a cap on what comes out |
+//! | `filter` | a copy of a batch with some records left out: what compaction writes |
 //! | [`control`] | transaction markers |
 //! | [`varint`] | the numbers inside records |
 //!
@@ -21,6 +22,7 @@ pub mod builder;
 pub mod compression;
 pub mod control;
 pub mod error;
+mod filter;
 pub mod records;
 mod snappy;
 pub mod varint;

@@ -1,6 +1,7 @@
 //! What the log promises, held against it: by example, against a model, and by a crash at each write.
 
 mod basics;
+mod compaction;
 mod crash;
 mod ends;
 mod found;
