@@ -42,6 +42,9 @@ const MAP_ENTRY: usize = 64;
 /// How much is gathered before it is written.
 const WRITE_BYTES: usize = 1 << 20;
 
+/// The last offset of each key.
+type LastOffsets = HashMap<Box<[u8]>, Offset>;
+
 /// Segments that are due to be compacted.
 #[derive(Debug)]
 pub struct Compaction {
@@ -210,8 +213,8 @@ impl Compaction {
     }
 
     /// The last offset of each key in the dirty part, and up to where that is known.
-    fn map_keys(&self) -> Result<(HashMap<Box<[u8]>, Offset>, Offset), StorageError> {
-        let mut map: HashMap<Box<[u8]>, Offset> = HashMap::new();
+    fn map_keys(&self) -> Result<(LastOffsets, Offset), StorageError> {
+        let mut map = LastOffsets::new();
         let (mut size, mut end, mut full) = (0, self.dirty.0, false);
         for segment in self.segments.iter() {
             let visit = |batch: &Batch<'_>| {
@@ -274,12 +277,7 @@ impl Compaction {
         groups
     }
 
-    fn rewrite(
-        &self,
-        old: Vec<Arc<Segment>>,
-        map: &HashMap<Box<[u8]>, Offset>,
-        end: Offset,
-    ) -> Result<Group, StorageError> {
+    fn rewrite(&self, old: Vec<Arc<Segment>>, map: &LastOffsets, end: Offset) -> Result<Group, StorageError> {
         let path = segment::path(&self.dir, old[0].base_offset(), LOG);
         let cleaned = with_suffix(&path, ".cleaned");
         let write = || -> io::Result<u64> {
@@ -296,13 +294,7 @@ impl Compaction {
         Ok(Group { old, cleaned, size })
     }
 
-    fn rewrite_batch(
-        &self,
-        batch: &Batch<'_>,
-        map: &HashMap<Box<[u8]>, Offset>,
-        end: Offset,
-        out: &mut Writer<'_>,
-    ) -> io::Result<()> {
+    fn rewrite_batch(&self, batch: &Batch<'_>, map: &LastOffsets, end: Offset, out: &mut Writer<'_>) -> io::Result<()> {
         if batch.base_offset() >= end || batch.is_control() {
             return out.put(batch.as_bytes());
         }
