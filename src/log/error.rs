@@ -24,6 +24,14 @@ pub enum StorageError {
         /// Why it failed.
         source: io::Error,
     },
+    /// A sync failed, after which nobody knows what of the file is on the disk.
+    #[error("syncing {path}: {source}; what was appended since the last sync may be lost")]
+    SyncFailed {
+        /// Which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// A file is not what it should be.
     #[error("{path}: {damage}")]
     Damaged {

@@ -159,6 +159,15 @@ impl IndexFile {
         }
     }
 
+    /// Lets go of entries that the file has not: it will not get them.
+    pub(crate) fn retire(&self) {
+        let mut state = self.state.write();
+        if let State::Open { entries, written } = &mut *state {
+            *written = Some(entries.len());
+        }
+        self.unsynced.store(false, Ordering::Release);
+    }
+
     /// Removes the file.
     pub(crate) fn remove(&self) -> io::Result<()> {
         self.file.close();

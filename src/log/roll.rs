@@ -26,13 +26,14 @@ pub struct FlushJob {
 }
 
 impl FlushJob {
-    /// Syncs, which may take long. Then tell [`Log::flushed`].
+    /// Syncs, which may take long. Then tell [`Log::flushed`], or [`Log::flush_failed`].
     ///
     /// # Errors
-    /// What a sync failed on may be lost: the recovery point stays.
+    /// [`StorageError::SyncFailed`] where batches may be lost; others leave them where they are, to be synced again.
     pub fn run(&self) -> Result<Offset, StorageError> {
         for segment in &self.segments {
-            segment.flush(&self.dir).map_err(StorageError::io("syncing", &segment.path()))?;
+            segment.sync().map_err(|source| StorageError::SyncFailed { path: segment.path(), source })?;
+            segment.flush_around(&self.dir).map_err(StorageError::io("syncing what belongs to", &segment.path()))?;
         }
         Ok(self.up_to)
     }
@@ -110,7 +111,7 @@ impl Log {
         } else {
             if self.config.compact {
                 // As compaction makes gaps, recovery could not tell one that power made.
-                old.flush(&self.dir).map_err(StorageError::io("syncing", &old.path()))?;
+                self.flush(now)?;
             }
             self.write_snapshot(base_offset, Durability::Lazy)?;
             old.seal(Durability::Lazy).map_err(StorageError::io("closing", &old.path()))?;
@@ -159,9 +160,21 @@ impl Log {
     /// Some of it may be lost by a crash; the recovery point stays.
     pub fn flush(&mut self, now: Timestamp) -> Result<(), StorageError> {
         match self.flush_job() {
-            Some(job) => job.run().and_then(|up_to| self.flushed(up_to, now)),
+            Some(job) => match job.run() {
+                Ok(up_to) => self.flushed(up_to, now),
+                Err(error) => {
+                    self.flush_failed(&error);
+                    Err(error)
+                }
+            },
             None => Ok(()),
         }
+    }
+
+    /// Takes note that a flush failed: after a failed sync the kernel forgets what it could not write, and a second sync
+    /// would say that all is well. So the log takes no more writes until it was opened, and scanned, anew.
+    pub fn flush_failed(&mut self, error: &StorageError) {
+        self.failed |= matches!(error, StorageError::SyncFailed { .. });
     }
 
     /// Flushes if `flush.ms` is over.

@@ -340,12 +340,20 @@ impl Segment {
         Ok(found)
     }
 
-    /// Makes the batches and indexes safe.
-    pub(crate) fn flush(&self, dir: &Path) -> io::Result<()> {
+    /// Makes the batches safe.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        match self.log.reader() {
+            // Never written, or removed while the flush waited.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            file => file?.sync(),
+        }
+    }
+
+    /// Makes the indexes and the names safe.
+    pub(crate) fn flush_around(&self, dir: &Path) -> io::Result<()> {
         if self.size() == 0 {
             return Ok(());
         }
-        self.log.file()?.sync()?;
         self.flush_indexes(Durability::Synced)?;
         if self.has_aborted.load(Ordering::Acquire) {
             self.handles.fs().open(&path(dir, self.base_offset, TXN_INDEX), OpenMode::Create)?.sync()?;
@@ -408,8 +416,15 @@ impl Segment {
         Ok(())
     }
 
+    /// Lets a flush that still holds the segment leave the files alone: another has taken its name.
+    pub(crate) fn retire(&self) {
+        self.offsets.retire();
+        self.times.retire();
+    }
+
     /// Unlinks the segment's files.
     pub(crate) fn remove(&self) -> io::Result<()> {
+        self.retire();
         self.offsets.remove()?;
         self.times.remove()?;
         self.log.close();

@@ -46,6 +46,7 @@ impl Log {
         let error = || |source| StorageError::Io { what: "cutting", path: old.path(), source };
         let keep = old.find(offset).map_err(error())?.map_or(old.size(), |info| info.position.into());
         let cut = self.rewrite(&old, keep).map_err(error())?;
+        old.retire();
         let end = cut.next_offset().map_err(error())?;
         self.segments.pop();
         self.segments.push(Arc::new(cut));

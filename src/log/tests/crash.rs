@@ -176,6 +176,21 @@ fn a_disk_that_stays_broken_stops_writes_and_not_reads() {
 }
 
 #[test]
+fn after_a_failed_sync_nothing_is_written_and_what_was_not_synced_is_not_vouched_for() {
+    let mut story = Story::new();
+    story.append(0);
+    story.flush();
+    story.append(1);
+    let kind = io::ErrorKind::Other;
+    story.fs.fail_at(Some(Fault { at: story.fs.operations(), kind, stays: false, written: 0 }));
+    let error = story.log.flush(NOW).unwrap_err();
+    assert!(error.to_string().contains("may be lost"), "{error}");
+    assert_eq!((story.log.recovery_point(), story.log.has_failed()), (2, true));
+    assert!(story.log.append_as_leader(batch(&["no"]), 0, NOW).is_err() && story.log.close(NOW).is_err());
+    assert_eq!(all(&story.log), story.expected);
+}
+
+#[test]
 fn whichever_operation_fails_what_was_acknowledged_is_there() {
     let count = {
         let mut story = Story::new();
