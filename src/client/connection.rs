@@ -407,3 +407,6 @@ async fn idle(shared: &Shared, doors: &Doors, max_idle: Option<Duration>) {
         doors.clock.sleep(left.max(Duration::from_millis(100))).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

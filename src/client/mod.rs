@@ -21,6 +21,8 @@ pub mod metadata;
 pub mod network;
 pub mod offsets;
 pub mod producer;
+#[cfg(test)]
+mod testing;
 
 pub use error::{ClientError, Result};
 

@@ -200,7 +200,7 @@ pub fn decompress(codec: Codec, input: &[u8], limit: usize, out: &mut Vec<u8>) -
 /// Reads all that `reader` has, and fails once it is more than `limit` bytes.
 fn drain(reader: impl Read, limit: usize, out: &mut Vec<u8>) -> Result<(), CompressionError> {
     // One byte over the limit tells a body that just fits from one that does not.
-    let read = reader.take(limit as u64 + 1).read_to_end(out).map_err(malformed)?;
+    let read = reader.take((limit as u64).saturating_add(1)).read_to_end(out).map_err(malformed)?;
     if read > limit { Err(CompressionError::TooLarge { limit }) } else { Ok(()) }
 }
 

@@ -232,3 +232,6 @@ impl Drop for Producer {
         self.network.close();
     }
 }
+
+#[cfg(test)]
+mod tests;

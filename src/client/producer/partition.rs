@@ -249,10 +249,9 @@ impl Partition {
         &mut self,
         ready: Ready,
         options: BatchOptions,
-        limit: usize,
     ) -> Result<Vec<Arc<BatchDelivery>>, Box<(Ready, BatchError)>> {
         let half = ready.count / 2;
-        let halves = match rebuild(&ready, half, options, limit) {
+        let halves = match rebuild(&ready, half, options) {
             Ok(halves) => halves,
             Err(error) => return Err(Box::new((ready, error))),
         };
@@ -284,9 +283,10 @@ impl Partition {
     }
 }
 
-fn rebuild(ready: &Ready, half: i32, options: BatchOptions, limit: usize) -> Result<Vec<Bytes>, BatchError> {
+fn rebuild(ready: &Ready, half: i32, options: BatchOptions) -> Result<Vec<Bytes>, BatchError> {
     let batch = Batch::parse(&ready.bytes)?;
-    let body = batch.body(limit)?;
+    // It was built here, so it holds what was appended.
+    let body = batch.body(i32::MAX as usize)?;
     let mut records = body.iter();
     let mut halves = Vec::new();
     let mut base_sequence = ready.base_sequence;

@@ -459,7 +459,7 @@ impl Sender {
         if code == ErrorCode::MESSAGE_TOO_LARGE && ready.count > 1 {
             let options = BatchOptions { compression: self.config.compression, ..BatchOptions::default() };
             let whole = ready.delivery.clone();
-            match partition.split(ready, options, usize::MAX) {
+            match partition.split(ready, options) {
                 Ok(parts) => {
                     parts.iter().for_each(|part| self.accumulator.track(part));
                     self.accumulator.release(&whole, 0);
