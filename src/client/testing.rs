@@ -26,6 +26,8 @@ use super::Doors;
 /// What the broker does with a request.
 pub(super) enum Answer<T> {
     Reply(T),
+    /// After this time on the broker's clock.
+    Later(Duration, T),
     /// It stays silent.
     Silence,
     HangUp,
@@ -34,8 +36,8 @@ pub(super) enum Answer<T> {
 type Script = Box<dyn FnMut(Decoder, i16, i32) -> Answer<Frame> + Send>;
 
 /// A cluster of one broker, id 1, at `fake:9092`.
-#[derive(Default)]
 pub(super) struct FakeBroker {
+    clock: Arc<ManualClock>,
     scripts: Mutex<HashMap<ApiKey, Script>>,
     pub(super) asked: Mutex<Vec<(ApiKey, i16)>>,
     pub(super) connects: AtomicUsize,
@@ -51,7 +53,13 @@ impl std::fmt::Debug for FakeBroker {
 impl FakeBroker {
     /// A broker that speaks every API's newest version, and has the topic `t` with so many partitions.
     pub(super) fn new(partitions: i32) -> Arc<FakeBroker> {
-        let broker = Arc::new(FakeBroker::default());
+        let broker = Arc::new(FakeBroker {
+            clock: ManualClock::new(1_000_000),
+            scripts: Mutex::default(),
+            asked: Mutex::default(),
+            connects: AtomicUsize::new(0),
+            refuses: AtomicBool::new(false),
+        });
         broker.on(|_: ApiVersionsRequest, _| Answer::Reply(all_versions()));
         broker.on(move |request: MetadataRequest, _| Answer::Reply(metadata(&request, partitions)));
         broker
@@ -60,10 +68,10 @@ impl FakeBroker {
     /// Answers requests of one API.
     pub(super) fn on<R: Request>(&self, mut script: impl FnMut(R, i16) -> Answer<R::Response> + Send + 'static) {
         let script: Script = Box::new(move |mut decoder, version, correlation| {
+            let encode = |response| encode_response::<R>(&response, version, correlation).unwrap();
             match script(R::decode(&mut decoder, version).unwrap(), version) {
-                Answer::Reply(response) => {
-                    Answer::Reply(encode_response::<R>(&response, version, correlation).unwrap())
-                }
+                Answer::Reply(response) => Answer::Reply(encode(response)),
+                Answer::Later(after, response) => Answer::Later(after, encode(response)),
                 Answer::Silence => Answer::Silence,
                 Answer::HangUp => Answer::HangUp,
             }
@@ -98,14 +106,15 @@ impl FakeBroker {
                 Some(script) => script(decoder, header.api_version, header.correlation_id),
                 None => panic!("the script has no answer to {}", header.api_key),
             };
-            match answer {
-                Answer::Reply(mut frame) => {
-                    if stream.write_all_buf(&mut frame).await.is_err() {
-                        return;
-                    }
-                }
-                Answer::Silence => {}
+            let (after, mut frame) = match answer {
+                Answer::Reply(frame) => (Duration::ZERO, frame),
+                Answer::Later(after, frame) => (after, frame),
+                Answer::Silence => continue,
                 Answer::HangUp => return,
+            };
+            self.clock.sleep(after).await;
+            if stream.write_all_buf(&mut frame).await.is_err() {
+                return;
             }
         }
     }
@@ -135,7 +144,7 @@ impl Transport for Way {
 
 /// Doors that lead to the broker, with a clock that stands still.
 pub(super) fn doors(broker: &Arc<FakeBroker>) -> (Doors, Arc<ManualClock>) {
-    let clock = ManualClock::new(1_000_000);
+    let clock = broker.clock.clone();
     let doors = Doors { transport: Arc::new(Way(broker.clone())), clock: clock.clone(), runtime: Handle::current() };
     (doors, clock)
 }

@@ -205,9 +205,9 @@ impl Group {
     /// Sends heartbeats until the membership ends. Leaves the group if the caller stays away for too long.
     pub(super) fn start_heartbeats(&self) -> JoinHandle<()> {
         let this = self.clone();
+        let generation = self.membership.lock().generation();
         self.network.doors().runtime.spawn(async move {
             let clock = this.network.doors().clock.clone();
-            let generation = this.membership.lock().generation();
             let mut heard = clock.monotonic();
             loop {
                 clock.sleep(this.config.heartbeat_interval).await;

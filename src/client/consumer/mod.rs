@@ -91,6 +91,8 @@ pub struct Consumer {
     joined_topics: BTreeSet<String>,
     /// On the monotonic clock.
     next_commit: Duration,
+    /// Held by the commit that is under way: one that is older must not arrive after one that is newer.
+    committing: Arc<tokio::sync::Mutex<()>>,
     closed: bool,
 }
 
@@ -132,6 +134,7 @@ impl Consumer {
             events: Vec::new(),
             joined_topics: BTreeSet::new(),
             next_commit,
+            committing: Arc::default(),
             closed: false,
             config,
         })
@@ -295,8 +298,11 @@ impl Consumer {
         if offsets.is_empty() {
             return;
         }
+        // If one is still under way, the next will carry the same and more.
+        let Ok(turn) = self.committing.clone().try_lock_owned() else { return };
         let network = self.network.clone();
         self.network.doors().runtime.spawn(async move {
+            let _turn = turn;
             if let Err(error) = offsets::commit_once(&network, &committer, &offsets).await {
                 // The next one carries the same and more.
                 tracing::debug!(group = committer.group, %error, "offsets were not committed");
@@ -334,6 +340,7 @@ impl Consumer {
         let Some(committer) = self.committer() else {
             return Err(ClientError::invalid("group.id is not set: it must be, to commit"));
         };
+        let _turn = self.committing.lock().await;
         let offsets = offsets.unwrap_or_else(|| self.assignment.lock().positions().collect());
         offsets::commit(&self.network, &committer, &offsets, self.config.api_timeout).await
     }
@@ -554,3 +561,6 @@ pub(super) fn share_of(
 fn not_assigned(partition: &TopicPartition) -> ClientError {
     ClientError::invalid(format!("{partition} is not assigned to this consumer"))
 }
+
+#[cfg(test)]
+mod tests;
