@@ -78,7 +78,7 @@ impl Drop for Brokers {
         if running.is_none() && temporary.is_none() {
             return;
         }
-        if let Ok(handle) = runtime::handle() {
+        if let Some(handle) = runtime::running() {
             handle.spawn(Brokers::stop(running, temporary));
         }
     }

@@ -124,7 +124,14 @@ impl Inner {
     }
 
     /// Fetches into the buffer; `false` when the consumer was closed meanwhile.
-    async fn fetch(&self, reader: &mut Reader, most: Option<usize>, timeout: Duration) -> Result<bool, ClientError> {
+    ///
+    /// It takes the reader along, so that dropping the future frees it.
+    async fn fetch(
+        &self,
+        mut reader: MutexGuard<'_, Reader>,
+        most: Option<usize>,
+        timeout: Duration,
+    ) -> Result<bool, ClientError> {
         let closing = self.closing.notified();
         if self.closed.load(Ordering::Acquire) {
             return Ok(false);
@@ -144,7 +151,7 @@ impl Inner {
     }
 
     /// Whether everything that was there when the iteration began has been handed out.
-    async fn at_end(&self, reader: &mut Reader) -> Result<bool, ClientError> {
+    async fn at_end(&self, mut reader: MutexGuard<'_, Reader>) -> Result<bool, ClientError> {
         if !self.ends.lock().shared {
             return Ok(false);
         }
@@ -196,8 +203,8 @@ impl Inner {
 
     /// Waits until there is a message or a rebalance, or the time is over; `false` when the consumer was closed.
     fn wait(&self, py: Python<'_>, most: Option<usize>, timeout: Duration) -> PyResult<bool> {
-        let mut reader = self.reader()?;
-        runtime::wait(py, self.fetch(&mut reader, most, timeout))?.map_err(errors::client)
+        let reader = self.reader()?;
+        runtime::wait(py, self.fetch(reader, most, timeout))?.map_err(errors::client)
     }
 
     #[cold]
@@ -209,9 +216,8 @@ impl Inner {
                 return Ok(Some(message));
             }
             if self.stop_at_end {
-                let mut reader = self.reader()?;
-                let ended = runtime::wait(py, self.at_end(&mut reader))?.map_err(errors::client)?;
-                drop(reader);
+                let reader = self.reader()?;
+                let ended = runtime::wait(py, self.at_end(reader))?.map_err(errors::client)?;
                 if ended {
                     return Ok(None);
                 }
@@ -422,7 +428,6 @@ impl Consumer {
         let mut reader = inner.reader()?;
         inner.give_back(&mut reader, None);
         *inner.ends.lock() = Ends { shared: true, ..Ends::default() };
-        let _runtime = runtime::handle()?.enter();
         reader.assign(types::names(partitions)).map_err(errors::client)
     }
 

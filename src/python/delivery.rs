@@ -188,7 +188,7 @@ impl Group {
             return; // whoever was first has called the thread
         }
         drop(ready);
-        if let Ok(handle) = runtime::handle() {
+        if let Some(handle) = runtime::running() {
             handle.spawn_blocking(|| tell(awaiting));
         }
     }

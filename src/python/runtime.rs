@@ -11,7 +11,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -116,13 +116,14 @@ pub(super) fn _at_exit(py: Python<'_>) {
     let Some(process) = process() else { return };
     py.detach(|| {
         process.handle.block_on(process.open.close(EXIT_CLOSE));
-        if let Some(runtime) = process.runtime.lock().take() {
-            runtime.shutdown_timeout(EXIT_THREADS);
-        }
-        // Threads that wait here wake within a tick, see that the end is near, and stay outside.
+        // Threads that wait here wake within a tick, see that the end is near, and stay outside. Until then they need
+        // the runtime.
         let end = Instant::now() + 5 * TICK;
         while OUTSIDE.load(Ordering::SeqCst) > 0 && Instant::now() < end {
             std::thread::yield_now();
+        }
+        if let Some(runtime) = process.runtime.lock().take() {
+            runtime.shutdown_timeout(EXIT_THREADS);
         }
     });
 }
@@ -157,7 +158,12 @@ fn start() -> PyResult<&'static Process> {
     Ok(self::process().unwrap_or(process))
 }
 
-/// This process's runtime.
+/// This process's runtime, if it has one and will have it for longer: for threads of the runtime, and for drops.
+pub(crate) fn running() -> Option<&'static Handle> {
+    if ENDING.load(Ordering::Relaxed) { None } else { process().map(|process| &process.handle) }
+}
+
+/// This process's runtime, made if there is none. Called with the GIL.
 pub(crate) fn handle() -> PyResult<&'static Handle> {
     if ENDING.load(Ordering::Relaxed) {
         sleep_if_ending();
@@ -188,7 +194,7 @@ pub(crate) fn close_at_exit(it: &Arc<impl Close + 'static>) -> PyResult<()> {
 /// Closes what nobody holds any more, behind the back of whoever dropped it.
 pub(crate) fn close_behind(it: Arc<impl Close + 'static>, within: Duration) {
     // Without a runtime the interpreter is ending, and has closed it.
-    if let Ok(handle) = handle() {
+    if let Some(handle) = running() {
         handle.spawn(it.close(within));
     }
 }
@@ -232,9 +238,19 @@ where
     F::Output: Send,
 {
     let handle = handle()?;
-    let mut future = pin!(future);
+    let mut future = Some(Box::pin(future));
     loop {
-        let tick = || handle.block_on(async { tokio::time::timeout(TICK, future.as_mut()).await.ok() });
+        let tick = || {
+            let output = handle.block_on(async {
+                let future = future.as_mut()?;
+                tokio::time::timeout(TICK, future.as_mut()).await.ok()
+            });
+            if ENDING.load(Ordering::SeqCst) {
+                // This thread will not come back, and what it holds is wanted by those who close things.
+                future = None;
+            }
+            output
+        };
         match outside(py, tick) {
             Some(output) => return Ok(output),
             None => py.check_signals()?,

@@ -71,6 +71,17 @@ OPEN = {
     "lingering": "p = cluster.producer(linger_ms=10_000); p.send('t', b'v')",
     "consumer": "c = cluster.consumer('t', group_id='g', auto_offset_reset='earliest'); c.poll(timeout=0.2)",
     "thread": "threading.Thread(target=lambda: list(cluster.consumer('t', group_id='g')), daemon=True).start()",
+    "awaiting": (
+        "import asyncio; p = cluster.producer(linger_ms=1)\n"
+        "    async def send(): await p.send('t', b'v')\n"
+        "    async def all(): [asyncio.ensure_future(send()) for _ in range(100)]\n"
+        "    asyncio.run(all())"
+    ),
+    "waiters": (
+        "p = cluster.producer()\n"
+        "    def wait(): [p.send('t', b'v').result() for _ in iter(int, 1)]\n"
+        "    for _ in range(3): threading.Thread(target=wait, daemon=True).start()"
+    ),
     "sender": (
         "p = cluster.producer(); "
         "threading.Thread(target=lambda: [p.send('t', b'v') for _ in iter(int, 1)], daemon=True).start()"
