@@ -1,3 +1,5 @@
+//! Connections against a broker that answers late, answers wrong, or goes away.
+
 use std::sync::atomic::Ordering;
 
 use super::*;
