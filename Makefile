@@ -40,7 +40,7 @@ test: test-rust test-python ## every test, also side by side with Apache Kafka
 test-rust: ## the tests of the Rust code
 	cargo test $(LOCKED)
 
-test-python: $(INSTALLED) peers ## the tests of the Python package, and the side-by-side with Apache Kafka
+test-python: $(DEMO) peers ## the tests of the Python package, and the side-by-side with Apache Kafka
 	STRANDLINE_BIN=$${STRANDLINE_BIN-$(CURDIR)/$(BIN)/strandline} $(BIN)/python -m pytest tests/python tests/peers
 
 verify: $(INSTALLED) ## format, lints as errors, documentation, Python types

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 
 def at(bootstrap: str) -> dict[str, Any]:
@@ -13,12 +13,29 @@ def at(bootstrap: str) -> dict[str, Any]:
 
 
 def create(bootstrap: str, name: str, partitions: int = 1, **config: str) -> str:
-    """Create a topic; config keys are spelled with underscores. Returns the name."""
+    """Create a topic and wait until each partition is led; config keys are spelled with underscores. Returns the name."""
     admin = AdminClient(at(bootstrap))
     settings = {key.replace("_", "."): value for key, value in config.items()}
     for future in admin.create_topics([NewTopic(name, partitions, 1, config=settings)]).values():
         future.result(30)
+    # Apache Kafka answers once the topic is decided on; the broker learns a moment later that it leads.
+    wait_for_leaders(admin, [TopicPartition(name, index) for index in range(partitions)])
     return name
+
+
+def wait_for_leaders(admin: AdminClient, partitions: list[TopicPartition]) -> None:
+    """Wait until a leader tells the end of each of these partitions."""
+    deadline = time.monotonic() + 30
+    while True:
+        asked = admin.list_offsets({partition: OffsetSpec.latest() for partition in partitions}, request_timeout=20)
+        try:
+            for future in asked.values():
+                future.result(30)
+            return
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 def fill(bootstrap: str, topic: str, count: int, partition: int = 0, first_timestamp: int = 1_600_000_000_000) -> None:
