@@ -94,9 +94,7 @@ impl ColumnBuilder {
         let nulls = self.nulls.finish();
         let text = self.decoding == Decoding::Utf8;
         match self.cells {
-            Cells::Fixed { bytes, .. } => {
-                Ok(Finished { array: numbers(self.decoding, &bytes, nulls), bad: self.bad })
-            }
+            Cells::Fixed { bytes, .. } => Ok(Finished { array: numbers(self.decoding, &bytes, nulls), bad: self.bad }),
             Cells::Views(views) => {
                 // An array that needs no block keeps none: a null or empty one in the list breaks importers.
                 let long = views.iter().any(|view| *view as u32 > MAX_INLINE_VIEW_LEN);
@@ -155,9 +153,7 @@ fn run(
 ) -> Result<Finished, ArrowError> {
     let values = Buffer::from_vec(bytes);
     let small = || -> Result<OffsetBuffer<i32>, ArrowError> {
-        let too_large = |_| {
-            ArrowError::OffsetOverflowError(values.len())
-        };
+        let too_large = |_| ArrowError::OffsetOverflowError(values.len());
         let ends: Result<Vec<i32>, _> = ends.iter().map(|end| i32::try_from(*end)).collect();
         Ok(OffsetBuffer::new(ends.map_err(too_large)?.into()))
     };

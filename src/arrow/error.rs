@@ -36,6 +36,12 @@ pub enum ScanError {
         /// Where the log ends.
         log_end: Offset,
     },
+    /// The log's files went away with their topic or their data dir.
+    #[error("the log of {partition} is gone: its topic was deleted, or its cluster's data dir")]
+    Removed {
+        /// Which partition.
+        partition: TopicPartition,
+    },
     /// The log cannot be read.
     #[error("{partition}: {source}")]
     Read {

@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use super::ScanError;
 use super::source::{Chunk, Cursor, PartitionRange, Source, last_batch_end};
 use crate::client::fetch::{FetchBatches, FetchedBatches};
-use crate::client::network::Network;
-use crate::client::offsets::{EARLIEST, LATEST, list_offsets};
+use crate::client::network::{Network, Wanted};
+use crate::client::offsets::{EARLIEST, LATEST, list_offsets, retrying};
 use crate::client::{ClientError, Result};
 use crate::common::ids::{Offset, Timestamp, TopicPartition};
 use crate::protocol::ErrorCode;
@@ -51,6 +51,19 @@ impl FetchSource {
         TopicPartition::new(&*self.topic, partition)
     }
 
+    /// How many partitions the topic has now.
+    async fn partition_count(&self) -> Result<usize> {
+        let topic = [self.topic.clone()];
+        let view = retrying(&self.network, self.within, || self.network.refresh(Wanted::Topics(&topic), false)).await?;
+        match (view.topics.get(&self.topic), view.errors.get(&self.topic)) {
+            (Some(topic), None) => Ok(topic.partitions.len()),
+            (_, code) => {
+                let code = code.copied().unwrap_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+                Err(ClientError::kafka(code, format!("topic {}", self.topic)))
+            }
+        }
+    }
+
     async fn look_up(
         &self,
         partitions: &[i32],
@@ -70,7 +83,7 @@ impl Source for FetchSource {
 
     fn bounds(&self, read_committed: bool) -> std::result::Result<Vec<PartitionRange>, ScanError> {
         self.wait(async {
-            let count = self.network.topic(&self.topic, false, self.within).await?.partitions.len();
+            let count = self.partition_count().await?;
             let partitions: Vec<i32> = (0..count as i32).collect();
             let starts = self.look_up(&partitions, EARLIEST, false).await?;
             let ends = self.look_up(&partitions, LATEST, read_committed).await?;

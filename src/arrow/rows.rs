@@ -97,7 +97,8 @@ impl<'a> Rows<'a> {
                 }
             }
             // Rows come in the order of their offsets: what waits goes first.
-            self.walk_unpacked(std::mem::take(&mut unpacked), &mut waiting, &range, &mut plain, bytes).map_err(wrong)?;
+            self.walk_unpacked(std::mem::take(&mut unpacked), &mut waiting, &range, &mut plain, bytes)
+                .map_err(wrong)?;
             if !batch.is_compressed() {
                 // It is viewed where it lies: in the chunk itself.
                 plain = true;

@@ -159,13 +159,29 @@ impl Scan {
         Scan { ranges: narrowed.collect(), ..self.clone() }
     }
 
+    /// The same without what comes before the first record that is not older than `timestamp`, in each partition.
+    ///
+    /// # Errors
+    /// The source's.
+    pub fn since(&self, timestamp: Timestamp) -> Result<Scan, ScanError> {
+        let partitions: Vec<i32> = self.ranges.iter().map(|range| range.partition).collect();
+        let found = self.source.offsets_for_time(&partitions, timestamp)?;
+        let later = self.ranges.iter().map(|range| {
+            let start = found.get(&range.partition).copied().unwrap_or(range.end);
+            PartitionRange { start: start.clamp(range.start, range.end), ..*range }
+        });
+        Ok(Scan { ranges: later.collect(), ..self.clone() })
+    }
+
     /// Cuts it into up to `count` scans that have about as many offsets each, and together its rows.
     ///
     /// # Errors
     /// [`ScanError::Invalid`] for a scan with a limit: its parts could not know of each other's rows.
     pub fn split(&self, count: usize) -> Result<Vec<Scan>, ScanError> {
         if self.limit.is_some() {
-            return Err(ScanError::Invalid("a scan with a limit cannot be split: split it first, or leave it out".into()));
+            return Err(ScanError::Invalid(
+                "a scan with a limit cannot be split: split it first, or leave it out".into(),
+            ));
         }
         let total: i64 = self.ranges.iter().map(|range| range.end - range.start).sum();
         let share = total.div_euclid(count.max(1) as i64) + 1;
@@ -267,7 +283,11 @@ impl Scan {
                 let batch = batch.map_err(wrong)?;
                 let aborted = aborted.as_mut().and_then(|open| open.aborted.as_mut());
                 let dropped = aborted.map_or(Ok(false), |aborted| aborted.drops(&batch)).map_err(wrong)?;
-                if dropped || batch.is_control() || batch.last_offset() < range.start || batch.base_offset() >= range.end {
+                if dropped
+                    || batch.is_control()
+                    || batch.last_offset() < range.start
+                    || batch.base_offset() >= range.end
+                {
                     continue;
                 }
                 if range.start <= batch.base_offset() && batch.last_offset() < range.end {

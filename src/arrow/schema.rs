@@ -219,11 +219,15 @@ impl Shape {
         for (index, (name, column)) in self.columns.iter().enumerate() {
             for (other, shown) in &self.columns[..index] {
                 if other == name {
-                    return Err(ScanError::Invalid(format!("two columns are named {name:?}: each name must be its own")));
+                    return Err(ScanError::Invalid(format!(
+                        "two columns are named {name:?}: each name must be its own"
+                    )));
                 }
                 if shown == column {
                     let column = column.name();
-                    return Err(ScanError::Invalid(format!("{column} is shown as {other:?} and as {name:?}: once will do")));
+                    return Err(ScanError::Invalid(format!(
+                        "{column} is shown as {other:?} and as {name:?}: once will do"
+                    )));
                 }
             }
         }

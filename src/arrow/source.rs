@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::ScanError;
 use crate::common::ids::{Offset, ProducerId, Timestamp, TopicPartition};
-use crate::log::{LogReader, ReadError};
+use crate::log::{LogReader, ReadError, StorageError};
 
 /// How much a cursor over a log hands out at once.
 const CHUNK: usize = 8 << 20;
@@ -157,6 +158,9 @@ impl Cursor for LogCursor {
             }
             ReadError::OffsetOutOfRange { log_end_offset, .. } => {
                 ScanError::Cut { partition: self.name.clone(), end, log_end: log_end_offset }
+            }
+            ReadError::Storage(StorageError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                ScanError::Removed { partition: self.name.clone() }
             }
             source => ScanError::Read { partition: self.name.clone(), source },
         })?;

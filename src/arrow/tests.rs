@@ -32,7 +32,8 @@ struct Row {
 }
 
 fn new_log(partition: i32) -> Log {
-    let config = LogConfig { segment_bytes: 4096, index_interval_bytes: 256, retention_ms: None, ..LogConfig::default() };
+    let config =
+        LogConfig { segment_bytes: 4096, index_interval_bytes: 256, retention_ms: None, ..LogConfig::default() };
     let options = LogOptions {
         partition: TopicPartition::new("t", partition),
         dir: format!("/t-{partition}").into(),
@@ -118,9 +119,8 @@ fn any_bytes() -> impl Strategy<Value = Option<Vec<u8>>> {
 
 fn any_row() -> impl Strategy<Value = Row> {
     let headers = prop::collection::vec(("[a-c]{0,2}", any_bytes()), 0..3);
-    (prop::sample::select(vec![-1, 0, NOW]), any_bytes(), any_bytes(), headers).prop_map(
-        |(timestamp, key, value, headers)| Row { partition: 0, offset: 0, timestamp, key, value, headers },
-    )
+    (prop::sample::select(vec![-1, 0, NOW]), any_bytes(), any_bytes(), headers)
+        .prop_map(|(timestamp, key, value, headers)| Row { partition: 0, offset: 0, timestamp, key, value, headers })
 }
 
 proptest! {
@@ -190,7 +190,8 @@ fn a_mapped_batch_is_viewed_where_it_lies() {
 #[test]
 fn columns_are_chosen_named_and_decoded() {
     let mut log = new_log(0);
-    let typed = |offset, key: i64, value: &str| Row { key: Some(key.to_be_bytes().into()), ..row(offset, value.as_bytes()) };
+    let typed =
+        |offset, key: i64, value: &str| Row { key: Some(key.to_be_bytes().into()), ..row(offset, value.as_bytes()) };
     append(&mut log, &[typed(0, -7, "na\u{ef}ve, and longer than a view"), typed(1, i64::MAX, "")], Codec::Zstd);
     let shape = Shape {
         columns: vec![("text".to_owned(), Column::Value), ("id".to_owned(), Column::Key)],
@@ -200,7 +201,10 @@ fn columns_are_chosen_named_and_decoded() {
     };
     let scan = scan(&[log], ScanOptions { shape, ..ScanOptions::default() });
     let [batch] = batches(&scan).try_into().unwrap();
-    assert_eq!(batch.column(0).as_string_view().iter().flatten().collect::<Vec<_>>(), ["na\u{ef}ve, and longer than a view", ""]);
+    assert_eq!(
+        batch.column(0).as_string_view().iter().flatten().collect::<Vec<_>>(),
+        ["na\u{ef}ve, and longer than a view", ""]
+    );
     assert_eq!(batch.column(1).as_primitive::<Int64Type>().values(), &[-7, i64::MAX]);
     assert_eq!(batch.schema(), scan.schema());
 }
@@ -234,12 +238,14 @@ fn what_cannot_be_decoded_is_told_or_null() {
 fn another_schema_is_honoured_or_refused() {
     let mut log = new_log(0);
     append(&mut log, &[row(0, b"a value that is longer than a view")], Codec::None);
-    let shape = Shape { columns: vec![("offset".into(), Column::Offset), ("value".into(), Column::Value)], ..Shape::default() };
+    let shape =
+        Shape { columns: vec![("offset".into(), Column::Offset), ("value".into(), Column::Value)], ..Shape::default() };
     let scan = scan(&[log], ScanOptions { shape, ..ScanOptions::default() });
-    let wanted = |offset, value| {
-        Schema::new(vec![Field::new("offset", offset, true), Field::new("value", value, true)])
-    };
-    for value in [DataType::BinaryView, DataType::LargeBinary, DataType::Binary, DataType::Utf8View, DataType::LargeUtf8] {
+    let wanted =
+        |offset, value| Schema::new(vec![Field::new("offset", offset, true), Field::new("value", value, true)]);
+    for value in
+        [DataType::BinaryView, DataType::LargeBinary, DataType::Binary, DataType::Utf8View, DataType::LargeUtf8]
+    {
         let mut reader = scan.reader_in(&wanted(DataType::Int32, value.clone())).unwrap();
         let batch = reader.next_batch().unwrap().unwrap();
         assert_eq!((batch.column(0).data_type(), batch.column(1).data_type()), (&DataType::Int32, &value));
@@ -247,7 +253,11 @@ fn another_schema_is_honoured_or_refused() {
     }
     let list = DataType::List(Arc::new(Field::new("item", DataType::Date32, true)));
     let error = scan.reader_in(&wanted(DataType::Int64, list)).err().unwrap().to_string();
-    assert!(error.starts_with("column \"value\" is LargeBinary: it cannot be read as") || error.contains("cannot be read as"), "{error}");
+    assert!(
+        error.starts_with("column \"value\" is LargeBinary: it cannot be read as")
+            || error.contains("cannot be read as"),
+        "{error}"
+    );
     let error = scan.reader_in(&Schema::empty()).err().unwrap().to_string();
     assert_eq!(error, r#"a schema with the columns [] was asked for: this scan has ["offset", "value"]"#);
 }
@@ -292,7 +302,10 @@ fn positions_are_offsets_or_times_and_are_cut_to_what_is_there() {
     assert_eq!(range(Time(NOW + 1000), Latest), (10, 10));
     assert_eq!(range(Offsets(BTreeMap::new()), Offsets(BTreeMap::from([(0, 4)]))), (0, 4));
     let wrong = ScanOptions { start: Offsets(BTreeMap::from([(5, 4)])), ..ScanOptions::default() };
-    assert_eq!(Scan::new(source(&logs), wrong).unwrap_err().to_string(), "an offset is given for partition 5, which is not read");
+    assert_eq!(
+        Scan::new(source(&logs), wrong).unwrap_err().to_string(),
+        "an offset is given for partition 5, which is not read"
+    );
     let wrong = ScanOptions { partitions: Some(vec![1]), ..ScanOptions::default() };
     assert_eq!(Scan::new(source(&logs), wrong).unwrap_err().to_string(), "topic t has no partition 1: it has 1");
 }
@@ -318,7 +331,8 @@ fn committed_reads_leave_out_what_was_aborted() {
     let logs = [log];
     let values = |read_committed| {
         let scan = scan(&logs, ScanOptions { read_committed, ..ScanOptions::default() });
-        let values: Vec<_> = rows(&scan).into_iter().map(|row| String::from_utf8(row.value.unwrap()).unwrap()).collect();
+        let values: Vec<_> =
+            rows(&scan).into_iter().map(|row| String::from_utf8(row.value.unwrap()).unwrap()).collect();
         assert_eq!(scan.count().unwrap(), values.len() as u64);
         values
     };
