@@ -30,7 +30,7 @@ impl Broker {
     /// All partitions of `topic`, opened if they are not.
     ///
     /// # Errors
-    /// As [`Broker::find_partition`].
+    /// UNKNOWN_TOPIC_OR_PARTITION, or KAFKA_STORAGE_ERROR where a log cannot be opened.
     pub async fn open_topic(&self, topic: &str) -> Result<Vec<Arc<Partition>>, ErrorCode> {
         let count = self.controller.read(|image| image.topic(topic).map(|topic| topic.partitions.len()));
         let count = count.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
