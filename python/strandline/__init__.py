@@ -34,6 +34,7 @@ from strandline._strandline import (
     connect,
 )
 from strandline.errors import KafkaError
+from strandline.scan import Scan, committed
 from strandline.types import TopicPartition
 
 __all__ = [
@@ -46,9 +47,11 @@ __all__ = [
     "Message",
     "Producer",
     "RecordMetadata",
+    "Scan",
     "Topic",
     "TopicPartition",
     "__version__",
+    "committed",
     "connect",
     "errors",
     "types",

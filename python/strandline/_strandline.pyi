@@ -4,15 +4,18 @@ The docstrings are in the module itself: `help(strandline.Producer)` shows them.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from datetime import date as _date
 from datetime import datetime as _datetime
+from datetime import timedelta as _timedelta
 from os import PathLike
 from pathlib import Path
 from re import Pattern
 from types import TracebackType
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 from typing_extensions import Buffer, Self
 
+from strandline.scan import Committed, Scan
 from strandline.types import (
     ClusterDescription,
     CommittedOffset,
@@ -32,6 +35,9 @@ __all__ = [
     "Consumer",
     "Delivery",
     "Message",
+    "NativeBatch",
+    "NativeBatches",
+    "NativeScan",
     "Producer",
     "RecordMetadata",
     "Topic",
@@ -50,6 +56,8 @@ _Config: TypeAlias = str | int | float | bool | PathLike[str] | Sequence[str] | 
 _Configs: TypeAlias = dict[str, Any]
 _Headers: TypeAlias = Mapping[str, _Bytes | None] | Iterable[tuple[str, _Bytes | None]]
 _Moment: TypeAlias = int | _datetime | str
+_Position: TypeAlias = int | dict[int, int] | list[int] | _datetime | _date | _timedelta | str | Committed
+_Decoding: TypeAlias = Literal["binary", "utf8", "int16", "int32", "int64", "float32", "float64"]
 _Partition: TypeAlias = TopicPartition | tuple[str, int]
 _Callback: TypeAlias = Callable[[list[TopicPartition]], object]
 _Offsets: TypeAlias = (
@@ -254,6 +262,21 @@ class Topic:
     def size(self) -> int: ...
     def earliest_offsets(self) -> list[int]: ...
     def latest_offsets(self) -> list[int]: ...
+    def scan(
+        self,
+        start: _Position = "earliest",
+        end: _Position = "latest",
+        *,
+        partitions: Sequence[int] | None = None,
+        columns: Sequence[str] | dict[str, str] | None = None,
+        key: _Decoding = "binary",
+        value: _Decoding = "binary",
+        binary: Literal["auto", "view", "large", "small"] = "auto",
+        errors: Literal["raise", "null"] = "raise",
+        batch_rows: int | None = None,
+        limit: int | None = None,
+        isolation: Literal["read_uncommitted", "read_committed"] = "read_uncommitted",
+    ) -> Scan: ...
     def describe(self) -> TopicDescription: ...
     def configs(self) -> dict[str, ConfigEntry]: ...
     def delete(self) -> None: ...
@@ -316,3 +339,30 @@ class Admin:
     ) -> dict[TopicPartition, int]: ...
     def describe_cluster(self) -> ClusterDescription: ...
     def describe_log_dirs(self, brokers: Sequence[int] | None = None) -> list[LogDir]: ...
+
+@final
+class NativeScan:
+    @property
+    def topic(self) -> str: ...
+    @property
+    def ranges(self) -> list[tuple[int, int, int]]: ...
+    @property
+    def columns(self) -> list[tuple[str, str]]: ...
+    def schema(self, views: bool) -> object: ...
+    def stream(self, requested_schema: object | None, views: bool) -> object: ...
+    def batches(self, views: bool) -> NativeBatches: ...
+    def count(self) -> int: ...
+    def select(self, names: Sequence[str]) -> NativeScan: ...
+    def limit(self, rows: int) -> NativeScan: ...
+    def within(self, ranges: Sequence[tuple[int, int, int]]) -> NativeScan: ...
+    def since(self, timestamp: int) -> NativeScan: ...
+    def split(self, count: int) -> list[NativeScan]: ...
+
+@final
+class NativeBatches:
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> NativeBatch: ...
+
+@final
+class NativeBatch:
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...

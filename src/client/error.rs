@@ -110,7 +110,7 @@ impl ClientError {
         ClientError::Disconnected { address: address.clone(), cause: cause.into() }
     }
 
-    pub(super) fn timeout(what: impl Into<Arc<str>>, after: Duration) -> ClientError {
+    pub(crate) fn timeout(what: impl Into<Arc<str>>, after: Duration) -> ClientError {
         ClientError::Timeout { what: what.into(), after }
     }
 

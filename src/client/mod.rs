@@ -6,6 +6,7 @@
 //! | which broker to ask | [`network`], over what is known of the cluster ([`metadata`]) |
 //! | what the keys mean | [`config`] |
 //! | how records are gathered and sent | [`producer`] |
+//! | how one partition is read as bytes | [`fetch`] |
 //! | how partitions are shared, fetched and committed | [`consumer`] |
 //! | how topics, groups and configs are managed | [`admin`] |
 //!
@@ -17,6 +18,7 @@ pub mod config;
 pub mod connection;
 pub mod consumer;
 pub mod error;
+pub mod fetch;
 pub mod metadata;
 pub mod network;
 pub mod offsets;

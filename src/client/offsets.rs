@@ -82,7 +82,7 @@ impl Committer {
 }
 
 /// Tries until it works, fails for good, or `within` is over.
-pub(super) async fn retrying<T, F>(network: &Network, within: Duration, mut attempt: impl FnMut() -> F) -> Result<T>
+pub(crate) async fn retrying<T, F>(network: &Network, within: Duration, mut attempt: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {

@@ -5,6 +5,8 @@
 
 mod running;
 mod settings;
+mod tables;
 
 pub use running::{RunningBroker, StartError};
 pub use settings::{BrokerSettings, SettingsError};
+pub use tables::log_source;

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use tempfile::TempDir;
 
+use crate::broker::Broker;
 use crate::cluster::{BrokerSettings, RunningBroker, StartError};
 use crate::protocol::ErrorCode;
 
@@ -37,6 +38,11 @@ pub(crate) struct Brokers {
 impl Brokers {
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// The broker, while it runs.
+    pub(crate) fn broker(&self) -> Option<Arc<Broker>> {
+        self.running.lock().as_ref().map(|running| running.broker().clone())
     }
 
     /// Stops the broker, then deletes a temporary data dir.

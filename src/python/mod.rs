@@ -11,6 +11,7 @@
 //! | `convert` | bytes, configs, times |
 //! | `source` | what the clients of one cluster share |
 //! | `cluster`, `producer`, `consumer`, `admin`, `topic` | the classes of these names |
+//! | `scan` | a topic as a table: what `strandline/scan.py` stands on |
 //! | `delivery`, `message` | what a producer returns, what a consumer hands out |
 //! | `types` | the named tuples of `strandline/types.py` |
 
@@ -23,6 +24,7 @@ mod errors;
 mod message;
 mod producer;
 mod runtime;
+mod scan;
 mod source;
 mod topic;
 mod types;
@@ -55,6 +57,8 @@ mod _strandline {
     use super::producer::Producer;
     #[pymodule_export]
     use super::runtime::{_after_fork, _at_exit};
+    #[pymodule_export]
+    use super::scan::{NativeBatch, NativeBatches, NativeScan};
     #[pymodule_export]
     use super::topic::Topic;
 

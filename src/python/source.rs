@@ -8,11 +8,15 @@ use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::arrow::LogSource;
 use crate::client::Doors;
 use crate::client::admin::Admin;
+use crate::cluster::log_source;
 use crate::common::clock::SystemClock;
+use crate::common::ids::Timestamp;
 use crate::common::transport::Tcp;
 use crate::config::{Scope, Values};
+use crate::protocol::ErrorCode;
 
 use super::cluster::Brokers;
 use super::runtime::{self, Close, Registry};
@@ -58,6 +62,21 @@ impl Source {
             return Err(errors::closed("cluster"));
         }
         doors()
+    }
+
+    /// The logs of a topic, where the brokers run in this process.
+    pub(crate) fn log_source(
+        &self,
+        topic: &str,
+    ) -> Option<impl Future<Output = Result<LogSource, ErrorCode>> + Send + use<>> {
+        let broker = self.brokers.as_ref()?.broker()?;
+        let topic = topic.to_owned();
+        Some(async move { log_source(&broker, &topic).await })
+    }
+
+    /// The time, as its clients have it.
+    pub(crate) fn now(&self) -> Timestamp {
+        SystemClock::shared().now()
     }
 
     /// The admin client that everything of this cluster shares.

@@ -15,8 +15,9 @@ use crate::common::ids::{Offset, TopicPartition};
 use crate::protocol::ErrorCode;
 
 use super::runtime::{self, Home};
+use super::scan::Given;
 use super::source::Source;
-use super::{admin, errors};
+use super::{admin, errors, scan};
 
 /// How long a repr waits for the cluster.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -210,6 +211,59 @@ impl Topic {
     /// The offset behind the last record, for each partition in order.
     fn latest_offsets(&self, py: Python<'_>) -> PyResult<Vec<Offset>> {
         self.offsets(py, LATEST)
+    }
+
+    /// Read it as a table: a `Scan` of its records from `start` up to `end`, which is fixed now.
+    ///
+    /// `start` and `end` are an offset, a list or dict of offsets by partition, a `datetime` or ISO 8601 (the first record
+    /// that is not older; UTC where a text names no zone), a `timedelta` or a duration back from now ("90s", "15m", "12h",
+    /// "7d"), "earliest", "latest", or `committed(group_id)`. The record at `end` is no longer part of it.
+    ///
+    /// The columns are `partition`, `offset`, `timestamp`, `key`, `value` and `headers`; `columns` chooses among them, or as
+    /// a dict gives them other names. `key` and `value` say what the bytes are: "binary", "utf8", or a number as Kafka's
+    /// serializers write it ("int16", "int32", "int64", "float32", "float64"); where they are not that, `errors` has it
+    /// raised ("raise") or made null ("null"). `binary` is how bytes lie in memory: "view" without a copy, "large" and
+    /// "small" in one run; "auto" is views through Arrow's stream interface, and large where pyarrow and pandas work on it.
+    ///
+    /// `batch_rows` are the most rows of one record batch (65,536 by default), `limit` those of all. With `isolation`
+    /// "read_committed" records of open and aborted transactions are left out. Raises `UnknownTopicOrPartitionError`,
+    /// and `ValueError` for what makes no sense.
+    ///
+    /// >>> from strandline import Cluster
+    /// >>> with Cluster() as cluster:
+    /// ...     with cluster.producer() as producer:
+    /// ...         for carrier in ("UA", "AA", "UA"):
+    /// ...             _ = producer.send("flights", key=carrier)
+    /// ...     scan = cluster.topic("flights").scan(start=1, columns=["offset", "key"], key="utf8")
+    /// ...     scan.to_polars().rows()
+    /// [(1, 'AA'), (2, 'UA')]
+    #[pyo3(
+        signature = (
+            start=None, end=None, *, partitions=None, columns=None, key="binary", value="binary", binary="auto",
+            errors="raise", batch_rows=None, limit=None, isolation="read_uncommitted"
+        ),
+        text_signature = "($self, start='earliest', end='latest', *, partitions=None, columns=None, key='binary', \
+            value='binary', binary='auto', errors='raise', batch_rows=None, limit=None, isolation='read_uncommitted')"
+    )]
+    #[allow(clippy::too_many_arguments)]
+    fn scan<'py>(
+        &self,
+        py: Python<'py>,
+        start: Option<&Bound<'py, PyAny>>,
+        end: Option<&Bound<'py, PyAny>>,
+        partitions: Option<Vec<i32>>,
+        columns: Option<&Bound<'py, PyAny>>,
+        key: &str,
+        value: &str,
+        binary: &str,
+        errors: &str,
+        batch_rows: Option<usize>,
+        limit: Option<u64>,
+        isolation: &str,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (source, name) = self.parts()?;
+        let given = Given { start, end, partitions, columns, key, value, binary, errors, batch_rows, limit, isolation };
+        scan::make(py, source, name, given)
     }
 
     /// Its partitions and who holds them, as a `TopicDescription`.

@@ -116,6 +116,11 @@ impl Partition {
         &self.id
     }
 
+    /// A reader of its log, for whoever reads beside the protocol; [`Partition::high_watermark`] bounds what it may see.
+    pub fn log_reader(&self) -> LogReader {
+        self.reader.clone()
+    }
+
     /// Its topic's id.
     pub fn topic_id(&self) -> Uuid {
         self.topic_id

@@ -56,6 +56,11 @@ impl Admin {
         &self.network
     }
 
+    /// How long a call may take (`default.api.timeout.ms`).
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Looks up offsets by time: see [`offsets::list_offsets`].
     ///
     /// # Errors

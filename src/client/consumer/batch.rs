@@ -219,20 +219,21 @@ impl Fetched {
 }
 
 /// Which producers' transactions are known to have been aborted, at a point in the log.
-struct Aborted {
+pub(crate) struct Aborted {
     /// By first offset, the last first.
     coming: Vec<(ProducerId, Offset)>,
     now: HashSet<ProducerId>,
 }
 
 impl Aborted {
-    fn new(mut coming: Vec<(ProducerId, Offset)>) -> Aborted {
+    /// From the list that a fetch brings: each producer with the first offset of its transaction.
+    pub(crate) fn new(mut coming: Vec<(ProducerId, Offset)>) -> Aborted {
         coming.sort_by_key(|(_, first)| std::cmp::Reverse(*first));
         Aborted { coming, now: HashSet::new() }
     }
 
-    /// Whether a batch belongs to a transaction that was aborted.
-    fn drops(&mut self, batch: &Batch<'_>) -> std::result::Result<bool, BatchError> {
+    /// Whether a batch belongs to a transaction that was aborted; asked of each batch in its order.
+    pub(crate) fn drops(&mut self, batch: &Batch<'_>) -> std::result::Result<bool, BatchError> {
         while let Some((producer, _)) = self.coming.pop_if(|(_, first)| *first <= batch.last_offset()) {
             self.now.insert(producer);
         }

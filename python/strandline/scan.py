@@ -1,0 +1,236 @@
+"""A topic as a table: what `Topic.scan` returns.
+
+>>> import strandline as sl
+>>> with sl.Cluster() as cluster:
+...     with cluster.producer() as producer:
+...         for number in range(3):
+...             _ = producer.send("numbers", value=str(number))
+...     scan = cluster.topic("numbers").scan(columns=["offset", "value"], value="utf8")
+...     scan.to_pyarrow().to_pydict()
+{'offset': [0, 1, 2], 'value': ['0', '1', '2']}
+
+Nothing here copies where the layout allows: bytes of a cluster in this process are views into its mapped log files. A
+table that is kept stays good whatever becomes of the log, its topic or its cluster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+    import duckdb
+    import pandas
+    import polars
+    import pyarrow
+    import pyarrow.dataset
+
+    from strandline._strandline import NativeScan
+
+__all__ = ["Committed", "Scan", "committed"]
+
+
+@dataclass(frozen=True)
+class Committed:
+    """The offsets that a group committed, as the `start` or `end` of a scan; made by `committed`."""
+
+    group_id: str
+
+
+def committed(group_id: str) -> Committed:
+    """Name the offsets that a group committed, for `Topic.scan`: what it has still to read begins there.
+
+    A partition without a commit begins at its first record, or ends behind its last.
+
+    >>> from strandline import committed
+    >>> committed("billing")
+    Committed(group_id='billing')
+    """
+    return Committed(group_id)
+
+
+def _needs(module: str, what: str) -> Any:
+    """Import a library that only this method wants."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise ImportError(f"{what} needs {package}: pip install {package}") from error
+
+
+class Scan:
+    """Offsets of a topic's partitions, fixed when the scan was made, to be read as a table as often as one likes.
+
+    Partitions come one after the other, each in the order of its offsets. Each reading gives the same rows, or raises
+    `OffsetOutOfRangeError` when retention took some of them meanwhile. Anything that knows Arrow's PyCapsule interface
+    takes it as it is: ``polars.DataFrame(scan)``, ``pyarrow.table(scan)``, ``duckdb.sql("select * from scan")``.
+    """
+
+    __slots__ = ("_native",)
+
+    def __init__(self, native: NativeScan) -> None:
+        """Wrap what `Topic.scan` made."""
+        self._native = native
+
+    @property
+    def topic(self) -> str:
+        """The topic's name."""
+        return self._native.topic
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of its columns."""
+        return [name for name, _ in self._native.columns]
+
+    @property
+    def ranges(self) -> dict[int, tuple[int, int]]:
+        """What is read of each partition: its first offset, and the offset behind its last."""
+        return {partition: (start, end) for partition, start, end in self._native.ranges}
+
+    @property
+    def schema(self) -> pyarrow.Schema:
+        """The schema of `to_pyarrow`, as pyarrow has it."""
+        schema: pyarrow.Schema = _needs("pyarrow", "Scan.schema").schema(_Schema(self._native))
+        return schema
+
+    def __arrow_c_schema__(self) -> object:
+        """Give the schema of `__arrow_c_stream__`, in a capsule."""
+        return self._native.schema(True)
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Read it from its beginning, as an Arrow stream in a capsule; bytes are views unless it was told otherwise.
+
+        With a `requested_schema` of the same names, columns come in its types.
+        """
+        return self._native.stream(requested_schema, True)
+
+    def to_pyarrow(self) -> pyarrow.Table:
+        """Read it whole into a `pyarrow.Table`."""
+        table: pyarrow.Table = _needs("pyarrow", "Scan.to_pyarrow").Table.from_batches(self.to_batches(), self.schema)
+        return table
+
+    def to_batches(self) -> Iterator[pyarrow.RecordBatch]:
+        """Read it batch by batch, as pyarrow has them; no more than a few of them are in memory at a time."""
+        module = _needs("pyarrow", "Scan.to_batches")
+        return (module.record_batch(batch) for batch in self._native.batches(False))
+
+    def _reader(self) -> pyarrow.RecordBatchReader:
+        reader = _needs("pyarrow", "this").RecordBatchReader
+        return reader.from_batches(self.schema, self.to_batches())
+
+    def to_pandas(self, **options: Any) -> pandas.DataFrame:
+        """Read it whole into a `pandas.DataFrame`; the options are those of `pyarrow.Table.to_pandas`."""
+        _needs("pandas", "Scan.to_pandas")
+        frame: pandas.DataFrame = self.to_pyarrow().to_pandas(**options)
+        return frame
+
+    def to_polars(self) -> polars.DataFrame:
+        """Read it whole into a `polars.DataFrame`."""
+        _needs("polars", "Scan.to_polars")
+        from strandline._polars import to_polars
+
+        return to_polars(self)
+
+    def scan_polars(self) -> polars.LazyFrame:
+        """Give a `polars.LazyFrame` over it: only the columns and rows that a query wants are read.
+
+        >>> import polars as pl, strandline as sl
+        >>> with sl.Cluster() as cluster:
+        ...     with cluster.producer() as producer:
+        ...         for number in range(9):
+        ...             _ = producer.send("numbers", value=str(number))
+        ...     lazy = cluster.topic("numbers").scan(value="utf8").scan_polars()
+        ...     lazy.filter(pl.col("offset") > 6).select("value").collect().to_series().to_list()
+        ['7', '8']
+        """
+        _needs("polars", "Scan.scan_polars")
+        from strandline._polars import scan_polars
+
+        return scan_polars(self)
+
+    def to_duckdb(self, connection: duckdb.DuckDBPyConnection | None = None) -> duckdb.DuckDBPyRelation:
+        """Give a DuckDB relation over it, which reads what its queries want, in `connection` or the default one.
+
+        >>> import strandline as sl
+        >>> with sl.Cluster() as cluster:
+        ...     with cluster.producer() as producer:
+        ...         for carrier in ("UA", "AA", "UA"):
+        ...             _ = producer.send("flights", key=carrier)
+        ...     flights = cluster.topic("flights").scan(key="utf8").to_duckdb()
+        ...     flights.aggregate("key, count(*) as flights").order("key").fetchall()
+        [('AA', 1), ('UA', 2)]
+        """
+        module = _needs("duckdb", "Scan.to_duckdb")
+        relation: duckdb.DuckDBPyRelation = (connection or module).from_arrow(self.dataset())
+        return relation
+
+    def dataset(self) -> pyarrow.dataset.Dataset:
+        """Give a `pyarrow.dataset.Dataset` over it: exact filters and columns, offsets and partitions pushed down."""
+        _needs("pyarrow.dataset", "Scan.dataset")
+        from strandline._dataset import ScanDataset
+
+        return ScanDataset(self)
+
+    def count(self) -> int:
+        """Count its records from the headers of their batches: nothing is unpacked or decoded."""
+        return self._native.count()
+
+    def write_parquet(self, where: str | os.PathLike[str], **options: Any) -> int:
+        """Write it to a Parquet file, batch by batch, and return how many rows were written.
+
+        The options are those of `pyarrow.parquet.ParquetWriter`.
+        """
+        parquet = _needs("pyarrow.parquet", "Scan.write_parquet")
+        rows = 0
+        with self._reader() as reader, parquet.ParquetWriter(where, reader.schema, **options) as writer:
+            for batch in reader:
+                writer.write_batch(batch)
+                rows += batch.num_rows
+        return rows
+
+    def select(self, columns: Sequence[str]) -> Scan:
+        """Give the same scan with only these of its columns, in this order."""
+        return Scan(self._native.select(list(columns)))
+
+    def limit(self, rows: int) -> Scan:
+        """Give the same scan, up to this many rows."""
+        return Scan(self._native.limit(rows))
+
+    def within(self, ranges: dict[int, tuple[int, int]]) -> Scan:
+        """Give the same scan with only these offsets: of each partition a first one, and the one behind the last."""
+        return Scan(self._native.within([(partition, start, end) for partition, (start, end) in ranges.items()]))
+
+    def since(self, timestamp: int) -> Scan:
+        """Give the same scan without what comes before the first record that is not older, in each partition.
+
+        `timestamp` is in milliseconds since 1970.
+        """
+        return Scan(self._native.since(timestamp))
+
+    def split(self, count: int) -> list[Scan]:
+        """Cut it into up to `count` scans of about as many offsets each; together, in order, they have its rows."""
+        return [Scan(part) for part in self._native.split(count)]
+
+    def __repr__(self) -> str:
+        """Tell what it spans."""
+        ranges = self._native.ranges
+        offsets = sum(end - start for _, start, end in ranges)
+        plural = "" if len(ranges) == 1 else "s"
+        columns = ", ".join(self.columns)
+        return f"<Scan of '{self.topic}': {offsets:,} offsets in {len(ranges)} partition{plural}; {columns}>"
+
+
+class _Schema:
+    """The schema in the layout that pyarrow can work on."""
+
+    __slots__ = ("_native",)
+
+    def __init__(self, native: NativeScan) -> None:
+        self._native = native
+
+    def __arrow_c_schema__(self) -> object:
+        return self._native.schema(False)

@@ -1,0 +1,38 @@
+//! Topics as tables: record batches, mapped from a log or fetched from a cluster, become Arrow arrays.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | [`schema`] | which columns a scan has, and of which types: [`Shape`] |
+//! | [`source`] | where whole batches come from: [`Source`], [`Cursor`], a log in this process ([`LogSource`]) |
+//! | [`fetch`] | the same over a socket, from any Kafka cluster ([`FetchSource`]) |
+//! | `rows`, `column`, `headers` | from a chunk of batches to the columns of a `RecordBatch` |
+//! | [`scan`] | a bounded snapshot, and the reader that makes its batches ([`Scan`], [`ScanReader`]) |
+//! | [`error`] | what can go wrong |
+//!
+//! A chunk of uncompressed batches becomes one buffer of the arrays as it is: a mapped segment's bytes, or a fetch's.
+//! Keys and values are views into it (Arrow's `BinaryView`), 16 bytes each, and nothing is copied. Compressed batches of
+//! a chunk are unpacked once into one buffer of its own, and viewed likewise. Who cannot use views gets the bytes copied
+//! into one run (`LargeBinary`, `Binary`).
+//!
+//! A buffer is cut to the chunk it came from, so an array that is kept holds no more of a map than that, and it holds it
+//! whatever becomes of the segment's file, its topic or its broker.
+//!
+//! It never knows of brokers, or of Python.
+
+mod column;
+pub mod error;
+pub mod fetch;
+mod headers;
+mod rows;
+pub mod scan;
+pub mod schema;
+pub mod source;
+
+pub use error::ScanError;
+pub use fetch::FetchSource;
+pub use scan::{Scan, ScanOptions, ScanReader};
+pub use schema::{Binary, Column, Decoding, Shape};
+pub use source::{Chunk, Cursor, LogSource, PartitionRange, Source};
+
+#[cfg(test)]
+mod tests;

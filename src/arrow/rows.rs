@@ -1,0 +1,230 @@
+//! From chunks of batches to the columns of one `RecordBatch`.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, TimestampMillisecondArray};
+use arrow_buffer::{Buffer, NullBufferBuilder};
+use arrow_schema::{ArrowError, SchemaRef};
+use bytes::Bytes;
+
+use super::ScanError;
+use super::column::{ColumnBuilder, Finished};
+use super::headers::HeadersBuilder;
+use super::schema::{Column, Decoding, OnError, Shape};
+use crate::client::consumer::batch::Aborted;
+use crate::common::ids::{Offset, TopicPartition};
+use crate::record::{Batch, BatchError, batches};
+
+/// What one batch may decompress to, and about how much one block of unpacked batches holds: views count in 32 bits.
+const UNPACKED_LIMIT: usize = 1 << 30;
+
+/// Gathers rows.
+pub(super) struct Rows<'a> {
+    shape: &'a Shape,
+    schema: SchemaRef,
+    /// Which rows came from which partition: the partition and the row behind its last.
+    origins: Vec<(Arc<TopicPartition>, usize)>,
+    offsets: Vec<Offset>,
+    timestamps: Vec<i64>,
+    timed: NullBufferBuilder,
+    key: Option<ColumnBuilder>,
+    value: Option<ColumnBuilder>,
+    headers: Option<HeadersBuilder>,
+    blocks: Vec<Buffer>,
+    held: usize,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn new(shape: &'a Shape, schema: SchemaRef) -> Rows<'a> {
+        let has = |column| shape.columns.iter().any(|(_, shown)| *shown == column);
+        Rows {
+            shape,
+            schema,
+            origins: Vec::new(),
+            offsets: Vec::new(),
+            timestamps: Vec::new(),
+            timed: NullBufferBuilder::new(0),
+            key: has(Column::Key).then(|| ColumnBuilder::new(shape.key, shape.binary)),
+            value: has(Column::Value).then(|| ColumnBuilder::new(shape.value, shape.binary)),
+            headers: has(Column::Headers).then(HeadersBuilder::new),
+            blocks: Vec::new(),
+            held: 0,
+        }
+    }
+
+    /// How many rows there are.
+    pub(super) fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// About how many bytes are held: blocks and copies.
+    pub(super) fn bytes(&self) -> usize {
+        let columns = self.key.iter().chain(&self.value).map(ColumnBuilder::copied).sum::<usize>();
+        self.held + columns + self.headers.as_ref().map_or(0, HeadersBuilder::copied)
+    }
+
+    /// Adds the records of `bytes`, whole batches of `partition`, whose offsets lie in `range`.
+    pub(super) fn add(
+        &mut self,
+        partition: &Arc<TopicPartition>,
+        bytes: &Bytes,
+        range: Range<Offset>,
+        mut aborted: Option<&mut Aborted>,
+    ) -> Result<(), ScanError> {
+        let wrong = |source| ScanError::Batch { partition: TopicPartition::clone(partition), source };
+        let mut unpacked = Vec::new();
+        let mut waiting: Vec<(Batch<'_>, Range<usize>)> = Vec::new();
+        let mut plain = false;
+        let mut at = 0;
+        for batch in batches(bytes) {
+            let batch = batch.map_err(wrong)?;
+            let body = at + batch.size_in_bytes() - batch.body_bytes().len();
+            at += batch.size_in_bytes();
+            let dropped = match &mut aborted {
+                Some(aborted) => aborted.drops(&batch).map_err(wrong)?,
+                None => false,
+            };
+            if dropped || batch.is_control() || batch.last_offset() < range.start || batch.base_offset() >= range.end {
+                continue;
+            }
+            if batch.is_compressed() {
+                let start = unpacked.len();
+                batch.decompress_into(UNPACKED_LIMIT, &mut unpacked).map_err(wrong)?;
+                waiting.push((batch, start..unpacked.len()));
+                if unpacked.len() < UNPACKED_LIMIT {
+                    continue;
+                }
+            }
+            // Rows come in the order of their offsets: what waits goes first.
+            self.walk_unpacked(std::mem::take(&mut unpacked), &mut waiting, &range, &mut plain, bytes)
+                .map_err(wrong)?;
+            if !batch.is_compressed() {
+                // It is viewed where it lies: in the chunk itself.
+                plain = true;
+                self.walk(&batch, bytes, body..at, &range).map_err(wrong)?;
+            }
+        }
+        self.walk_unpacked(unpacked, &mut waiting, &range, &mut plain, bytes).map_err(wrong)?;
+        if plain {
+            self.push_block(Buffer::from(bytes.clone()));
+        }
+        match self.origins.last_mut() {
+            Some((last, rows)) if Arc::ptr_eq(last, partition) => *rows = self.offsets.len(),
+            _ => self.origins.push((partition.clone(), self.offsets.len())),
+        }
+        Ok(())
+    }
+
+    /// Walks batches that were unpacked into `unpacked`, which becomes a block.
+    fn walk_unpacked(
+        &mut self,
+        unpacked: Vec<u8>,
+        waiting: &mut Vec<(Batch<'_>, Range<usize>)>,
+        range: &Range<Offset>,
+        plain: &mut bool,
+        chunk: &Bytes,
+    ) -> Result<(), BatchError> {
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        if std::mem::take(plain) {
+            self.push_block(Buffer::from(chunk.clone()));
+        }
+        for (batch, body) in waiting.drain(..) {
+            self.walk(&batch, &unpacked, body, range)?;
+        }
+        self.push_block(Buffer::from_vec(unpacked));
+        Ok(())
+    }
+
+    fn push_block(&mut self, block: Buffer) {
+        if self.key.iter().chain(&self.value).any(ColumnBuilder::wants_blocks) {
+            self.held += block.len();
+            self.blocks.push(block);
+        }
+    }
+
+    /// Walks the records of a batch that lie at `body` of the block that comes next.
+    fn walk(
+        &mut self,
+        batch: &Batch<'_>,
+        block: &[u8],
+        body: Range<usize>,
+        range: &Range<Offset>,
+    ) -> Result<(), BatchError> {
+        let number = self.blocks.len() as u32;
+        let start = block.as_ptr() as usize;
+        // A piece of the block; both lie in the same allocation, which has less than 4 GiB.
+        let at = |piece: Option<&[u8]>| piece.map_or(0, |piece| (piece.as_ptr() as usize - start) as u32);
+        for record in batch.records(&block[body]) {
+            let record = record?;
+            if !range.contains(&record.offset) {
+                continue;
+            }
+            self.offsets.push(record.offset);
+            self.timestamps.push(record.timestamp);
+            self.timed.append(record.timestamp != -1);
+            if let Some(key) = &mut self.key {
+                key.push(record.key, number, at(record.key));
+            }
+            if let Some(value) = &mut self.value {
+                value.push(record.value, number, at(record.value));
+            }
+            if let Some(headers) = &mut self.headers {
+                headers.push(record.headers);
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows as a batch.
+    pub(super) fn finish(mut self) -> Result<RecordBatch, ScanError> {
+        let rows = self.offsets.len();
+        let mut key = self.key.take().map(|key| key.finish(&self.blocks)).transpose()?;
+        let mut value = self.value.take().map(|value| value.finish(&self.blocks)).transpose()?;
+        if self.shape.on_error == OnError::Raise {
+            self.complain("key", self.shape.key, key.as_ref())?;
+            self.complain("value", self.shape.value, value.as_ref())?;
+        }
+        let mut headers = self.headers.take().map(HeadersBuilder::finish).transpose()?;
+        let mut timed = self.timed.finish();
+        let missing = || ArrowError::InvalidArgumentError("a column is shown twice".to_owned());
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.shape.columns.len());
+        for (_, column) in &self.shape.columns {
+            arrays.push(match column {
+                Column::Partition => Arc::new(self.partitions()),
+                Column::Offset => Arc::new(Int64Array::from(std::mem::take(&mut self.offsets))),
+                Column::Timestamp => {
+                    let values = std::mem::take(&mut self.timestamps);
+                    Arc::new(TimestampMillisecondArray::new(values.into(), timed.take()).with_timezone("UTC"))
+                }
+                Column::Key => key.take().ok_or_else(missing)?.array,
+                Column::Value => value.take().ok_or_else(missing)?.array,
+                Column::Headers => headers.take().ok_or_else(missing)?,
+            });
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)?)
+    }
+
+    fn partitions(&self) -> Int32Array {
+        let mut values = Vec::with_capacity(self.origins.last().map_or(0, |(_, end)| *end));
+        for (partition, end) in &self.origins {
+            values.resize(*end, partition.partition);
+        }
+        Int32Array::from(values)
+    }
+
+    /// Tells of the first row that could not be decoded.
+    fn complain(&self, column: &'static str, decoding: Decoding, finished: Option<&Finished>) -> Result<(), ScanError> {
+        let Some(row) = finished.and_then(|finished| finished.bad.first().copied()) else { return Ok(()) };
+        let Some((partition, _)) = self.origins.iter().find(|(_, end)| row < *end) else { return Ok(()) };
+        let partition = TopicPartition::clone(partition);
+        let reason = match decoding.width() {
+            Some(width) => format!("it must have {width} bytes"),
+            None => "its bytes are not UTF-8".to_owned(),
+        };
+        Err(ScanError::Decode { partition, offset: self.offsets[row], column, wanted: decoding.name(), reason })
+    }
+}

@@ -1,0 +1,392 @@
+//! A topic as a table: what `Topic.scan` takes, and the streams that Arrow's PyCapsule interface hands out.
+//!
+//! The class that people see, `strandline.Scan`, is Python (`python/strandline/scan.py`): it knows pyarrow, pandas, polars
+//! and DuckDB. Here is what it stands on.
+
+use std::collections::BTreeMap;
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use arrow_array::ffi::to_ffi;
+use arrow_array::ffi_stream::FFI_ArrowArrayStream;
+use arrow_array::{Array, RecordBatch, RecordBatchReader, StructArray};
+use arrow_schema::Schema;
+use arrow_schema::ffi::FFI_ArrowSchema;
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyCapsule, PyDict, PyInt, PyList, PyString};
+
+use crate::arrow::scan::{BATCH_ROWS, Position};
+use crate::arrow::schema::OnError;
+use crate::arrow::{
+    Binary, Column, Decoding, FetchSource, Scan, ScanError, ScanOptions, ScanReader, Shape, source::SharedSource,
+};
+use crate::common::ids::{Offset, Timestamp};
+use crate::protocol::ErrorCode;
+
+use super::runtime::{self, Home};
+use super::source::Source;
+use super::{convert, errors};
+
+/// Arrow's names for what is in a capsule.
+const SCHEMA: &CStr = c"arrow_schema";
+const ARRAY: &CStr = c"arrow_array";
+const STREAM: &CStr = c"arrow_array_stream";
+
+/// What `Topic.scan` was given, as it came.
+pub(crate) struct Given<'a, 'py> {
+    pub(crate) start: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) end: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) partitions: Option<Vec<i32>>,
+    pub(crate) columns: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) key: &'a str,
+    pub(crate) value: &'a str,
+    pub(crate) binary: &'a str,
+    pub(crate) errors: &'a str,
+    pub(crate) batch_rows: Option<usize>,
+    pub(crate) limit: Option<u64>,
+    pub(crate) isolation: &'a str,
+}
+
+/// Fixes a scan of `topic`, and wraps it in the class that people see.
+pub(crate) fn make<'py>(
+    py: Python<'py>,
+    source: &Arc<Source>,
+    topic: &str,
+    given: Given<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let auto = given.binary == "auto";
+    let options = ScanOptions {
+        start: given.start.map_or(Ok(Position::Earliest), |start| position(py, source, topic, start, "start"))?,
+        end: given.end.map_or(Ok(Position::Latest), |end| position(py, source, topic, end, "end"))?,
+        partitions: given.partitions,
+        shape: Shape {
+            columns: columns(given.columns)?,
+            key: Decoding::parse("key", given.key).map_err(error)?,
+            value: Decoding::parse("value", given.value).map_err(error)?,
+            binary: layout(given.binary)?,
+            on_error: match given.errors {
+                "raise" => OnError::Raise,
+                "null" => OnError::Null,
+                other => {
+                    return Err(PyValueError::new_err(format!("errors is {other:?}: it must be 'raise' or 'null'")));
+                }
+            },
+        },
+        batch_rows: given.batch_rows.unwrap_or(BATCH_ROWS),
+        limit: given.limit,
+        read_committed: match given.isolation {
+            "read_uncommitted" => false,
+            "read_committed" => true,
+            other => {
+                let sentence = format!("isolation is {other:?}: it must be 'read_uncommitted' or 'read_committed'");
+                return Err(PyValueError::new_err(sentence));
+            }
+        },
+    };
+    let origin = open(py, source, topic)?;
+    let scan = runtime::outside(py, || Scan::new(origin, options)).map_err(error)?;
+    let native = NativeScan { scan: Home::new("scan", scan), auto };
+    py.import("strandline.scan")?.getattr("Scan")?.call1((native,))
+}
+
+/// Where the records of a topic come from: the logs of a cluster in this process, or else fetches.
+fn open(py: Python<'_>, source: &Arc<Source>, topic: &str) -> PyResult<SharedSource> {
+    if let Some(opening) = source.log_source(topic) {
+        return match runtime::wait(py, opening)? {
+            Ok(source) => Ok(Arc::new(source)),
+            Err(code) => Err(errors::coded(code, format!("topic {topic}: {}", code.message()))),
+        };
+    }
+    let admin = source.admin()?;
+    Ok(Arc::new(FetchSource::new(admin.network().clone(), topic, admin.timeout())))
+}
+
+fn layout(binary: &str) -> PyResult<Binary> {
+    match binary {
+        "auto" | "view" => Ok(Binary::View),
+        "large" => Ok(Binary::Large),
+        "small" => Ok(Binary::Small),
+        other => {
+            let sentence = format!("binary is {other:?}: it must be 'auto', 'view', 'large' or 'small'");
+            Err(PyValueError::new_err(sentence))
+        }
+    }
+}
+
+/// The columns: names of theirs, or a dict from a name of one's own to what it shows.
+fn columns(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<(String, Column)>> {
+    let Some(given) = given else { return Ok(Shape::default().columns) };
+    if given.is_instance_of::<PyString>() {
+        return Err(PyTypeError::new_err("columns is a str: it must be a list of names, or a dict of name: column"));
+    }
+    let pairs: Vec<(String, String)> = match given.cast::<PyDict>() {
+        Ok(dict) => {
+            dict.iter().map(|(name, column)| Ok((name.extract()?, column.extract()?))).collect::<PyResult<_>>()?
+        }
+        Err(_) => {
+            let names: Vec<String> = given.try_iter()?.map(|name| name?.extract()).collect::<PyResult<_>>()?;
+            names.into_iter().map(|name| (name.clone(), name)).collect()
+        }
+    };
+    pairs.into_iter().map(|(name, column)| Ok((name, Column::parse(&column).map_err(error)?))).collect()
+}
+
+/// A position: an offset, offsets by partition, a time, a duration back from now, "earliest", "latest", or what a group
+/// committed.
+fn position(
+    py: Python<'_>,
+    source: &Arc<Source>,
+    topic: &str,
+    given: &Bound<'_, PyAny>,
+    what: &str,
+) -> PyResult<Position> {
+    if given.is_instance_of::<PyInt>() && !given.is_instance_of::<PyBool>() {
+        return given.extract().map(Position::Offset);
+    }
+    if let Ok(offsets) = given.cast::<PyDict>() {
+        let pairs = offsets.iter().map(|(index, offset)| Ok((index.extract::<i32>()?, offset.extract::<Offset>()?)));
+        return pairs.collect::<PyResult<BTreeMap<_, _>>>().map(Position::Offsets);
+    }
+    if let Ok(list) = given.cast::<PyList>() {
+        let offsets = list.iter().enumerate().map(|(index, offset)| Ok((index as i32, offset.extract::<Offset>()?)));
+        return offsets.collect::<PyResult<BTreeMap<_, _>>>().map(Position::Offsets);
+    }
+    let ago = |millis: f64| Position::Time(source.now() - millis.round() as i64);
+    if let Ok(text) = given.cast::<PyString>() {
+        match text.to_str()? {
+            "earliest" => return Ok(Position::Earliest),
+            "latest" => return Ok(Position::Latest),
+            text => {
+                if let Some(millis) = duration(text) {
+                    return Ok(ago(millis));
+                }
+            }
+        }
+    }
+    let datetime = py.import("datetime")?;
+    if given.is_instance(&datetime.getattr("timedelta")?)? {
+        let seconds: f64 = given.call_method0("total_seconds")?.extract()?;
+        return Ok(ago(seconds * 1000.0));
+    }
+    if given.is_instance(&py.import("strandline.scan")?.getattr("Committed")?)? {
+        let group: String = given.getattr("group_id")?.extract()?;
+        let admin = source.admin()?;
+        let committed = runtime::wait(py, admin.group_offsets(&group, None))?.map_err(errors::client)?;
+        let of_topic = committed.into_iter().filter(|(name, _)| name.topic == topic);
+        return Ok(Position::Offsets(of_topic.map(|(name, committed)| (name.partition, committed.offset)).collect()));
+    }
+    let is_date =
+        given.is_instance(&datetime.getattr("date")?)? && !given.is_instance(&datetime.getattr("datetime")?)?;
+    let moment = if is_date { given.call_method0("isoformat")? } else { given.clone() };
+    match convert::timestamp(&moment) {
+        Ok(timestamp) => Ok(Position::Time(timestamp)),
+        Err(_) => Err(PyValueError::new_err(format!(
+            "{what} is {}: it must be an offset, a dict of partition: offset, a datetime or ISO 8601, a timedelta or a \
+             duration back from now ('90s', '15m', '12h', '7d'), 'earliest', 'latest', or committed(group_id)",
+            given.repr()?
+        ))),
+    }
+}
+
+/// The milliseconds of "500ms", "90s", "15m", "12h", "7d".
+fn duration(text: &str) -> Option<f64> {
+    let at = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = text.split_at(at);
+    let factor = match unit {
+        "ms" => 1.0,
+        "s" => 1e3,
+        "m" => 60e3,
+        "h" => 3600e3,
+        "d" => 86_400e3,
+        _ => return None,
+    };
+    number.parse::<f64>().ok().map(|number| number * factor)
+}
+
+/// An error as an exception.
+fn error(error: ScanError) -> PyErr {
+    let sentence = error.to_string();
+    match error {
+        ScanError::Invalid(_) => PyValueError::new_err(sentence),
+        ScanError::Gone { .. } | ScanError::Cut { .. } | ScanError::Removed { .. } => {
+            errors::coded(ErrorCode::OFFSET_OUT_OF_RANGE, sentence)
+        }
+        ScanError::Read { .. } => errors::coded(ErrorCode::KAFKA_STORAGE_ERROR, sentence),
+        ScanError::Batch { .. } => errors::coded(ErrorCode::CORRUPT_MESSAGE, sentence),
+        ScanError::Decode { .. } | ScanError::Arrow(_) => errors::coded(ErrorCode::INVALID_RECORD, sentence),
+        ScanError::Client(error) => errors::client(error),
+    }
+}
+
+/// The offsets of a topic that a scan fixed, and the columns it shows; what `strandline.Scan` stands on.
+#[pyclass(frozen, module = "strandline._strandline")]
+pub(crate) struct NativeScan {
+    scan: Home<Scan>,
+    /// Whether the layout of bytes was left to us.
+    auto: bool,
+}
+
+impl NativeScan {
+    fn with(&self, scan: Scan) -> NativeScan {
+        NativeScan { scan: Home::new("scan", scan), auto: self.auto }
+    }
+
+    /// The scan in the layout that libraries without views can work on, unless another was asked for.
+    fn laid_out(&self, views: bool) -> PyResult<Scan> {
+        let scan = self.scan.get()?;
+        if views || !self.auto {
+            return Ok(scan.clone());
+        }
+        scan.with_shape(Shape { binary: Binary::Large, ..scan.shape().clone() }).map_err(error)
+    }
+}
+
+#[pymethods]
+impl NativeScan {
+    /// The topic's name.
+    #[getter]
+    fn topic(&self) -> PyResult<&str> {
+        Ok(self.scan.get()?.topic())
+    }
+
+    /// What is read: partition, first offset, and the offset behind the last.
+    #[getter]
+    fn ranges(&self) -> PyResult<Vec<(i32, Offset, Offset)>> {
+        Ok(self.scan.get()?.ranges().iter().map(|range| (range.partition, range.start, range.end)).collect())
+    }
+
+    /// The columns: the name of each, and what it shows.
+    #[getter]
+    fn columns(&self) -> PyResult<Vec<(String, &'static str)>> {
+        let shape = self.scan.get()?.shape();
+        Ok(shape.columns.iter().map(|(name, column)| (name.clone(), column.name())).collect())
+    }
+
+    /// An Arrow schema in a capsule; with `views`, bytes are views unless the scan was told otherwise.
+    fn schema<'py>(&self, py: Python<'py>, views: bool) -> PyResult<Bound<'py, PyCapsule>> {
+        let schema = FFI_ArrowSchema::try_from(self.laid_out(views)?.schema().as_ref());
+        let schema = schema.map_err(|cause| error(ScanError::Arrow(cause)))?;
+        PyCapsule::new_with_value(py, schema, SCHEMA)
+    }
+
+    /// An Arrow stream in a capsule: the scan from its beginning, in the types of `requested_schema` where there is one.
+    #[pyo3(signature = (requested_schema, views))]
+    fn stream<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyCapsule>>,
+        views: bool,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        let scan = self.laid_out(views)?;
+        let reader = match requested_schema {
+            None => scan.reader(),
+            Some(capsule) => scan.reader_in(&imported(capsule)?).map_err(error)?,
+        };
+        let reader: Box<dyn RecordBatchReader + Send> = Box::new(reader);
+        PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(reader), STREAM)
+    }
+
+    /// How many records there are, without decoding them.
+    fn count(&self, py: Python<'_>) -> PyResult<u64> {
+        let scan = self.scan.get()?;
+        runtime::outside(py, || scan.count()).map_err(error)
+    }
+
+    /// The same with these columns, of those it has, in this order.
+    fn select(&self, names: Vec<String>) -> PyResult<NativeScan> {
+        let scan = self.scan.get()?;
+        let own = &scan.shape().columns;
+        let found = names.iter().map(|name| {
+            let column = own.iter().find(|(known, _)| known == name);
+            column.cloned().ok_or_else(|| {
+                let known: Vec<_> = own.iter().map(|(known, _)| known.as_str()).collect();
+                PyValueError::new_err(format!("there is no column {name:?}: this scan has {}", known.join(", ")))
+            })
+        });
+        let shape = Shape { columns: found.collect::<PyResult<_>>()?, ..scan.shape().clone() };
+        Ok(self.with(scan.with_shape(shape).map_err(error)?))
+    }
+
+    /// The same, up to this many rows.
+    fn limit(&self, rows: u64) -> PyResult<NativeScan> {
+        Ok(self.with(self.scan.get()?.with_limit(rows)))
+    }
+
+    /// The same, but only these offsets: partition, first offset, and the offset behind the last.
+    fn within(&self, ranges: Vec<(i32, Offset, Offset)>) -> PyResult<NativeScan> {
+        let range = |(partition, start, end)| crate::arrow::PartitionRange { partition, start, end };
+        Ok(self.with(self.scan.get()?.within(&ranges.into_iter().map(range).collect::<Vec<_>>())))
+    }
+
+    /// The same without what comes before the first record that is not older than this (milliseconds since 1970).
+    fn since(&self, py: Python<'_>, timestamp: Timestamp) -> PyResult<NativeScan> {
+        let scan = self.scan.get()?;
+        Ok(self.with(runtime::outside(py, || scan.since(timestamp)).map_err(error)?))
+    }
+
+    /// Its batches, one by one, for whoever wants no more than one of them in memory; with `views`, bytes are views
+    /// unless the scan was told otherwise.
+    fn batches(&self, views: bool) -> PyResult<NativeBatches> {
+        Ok(NativeBatches { reader: Home::new("scan", Mutex::new(self.laid_out(views)?.reader())) })
+    }
+
+    /// Up to `count` scans of about as many offsets each that together have its rows.
+    fn split(&self, count: usize) -> PyResult<Vec<NativeScan>> {
+        let parts = self.scan.get()?.split(count).map_err(error)?;
+        Ok(parts.into_iter().map(|scan| self.with(scan)).collect())
+    }
+}
+
+/// Hands out the batches of a scan.
+#[pyclass(frozen, module = "strandline._strandline")]
+pub(crate) struct NativeBatches {
+    reader: Home<Mutex<ScanReader>>,
+}
+
+#[pymethods]
+impl NativeBatches {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<NativeBatch>> {
+        let reader = self.reader.get()?;
+        let next = runtime::outside(py, || reader.lock().next_batch()).map_err(error)?;
+        Ok(next.map(|batch| NativeBatch { batch }))
+    }
+}
+
+/// One batch of rows, for whoever knows Arrow's PyCapsule interface.
+#[pyclass(frozen, module = "strandline._strandline")]
+pub(crate) struct NativeBatch {
+    batch: RecordBatch,
+}
+
+#[pymethods]
+impl NativeBatch {
+    /// The batch, as a pair of capsules: an Arrow schema and an array of structs.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyCapsule>>,
+    ) -> PyResult<(Bound<'py, PyCapsule>, Bound<'py, PyCapsule>)> {
+        // What may be asked for is optional to give, and who takes one batch takes it as it is.
+        let _ = requested_schema;
+        let data = StructArray::from(self.batch.clone()).into_data();
+        let (array, schema) = to_ffi(&data).map_err(|cause| error(ScanError::Arrow(cause)))?;
+        Ok((PyCapsule::new_with_value(py, schema, SCHEMA)?, PyCapsule::new_with_value(py, array, ARRAY)?))
+    }
+}
+
+/// The schema in a capsule, which stays whose it is.
+fn imported(capsule: &Bound<'_, PyCapsule>) -> PyResult<Schema> {
+    let pointer = capsule.pointer_checked(Some(SCHEMA))?;
+    // SAFETY: a capsule of this name holds an ArrowSchema (Arrow's PyCapsule interface), which lives as long as the
+    // capsule does; it is read here and nothing of it is kept.
+    #[allow(unsafe_code)]
+    let schema = unsafe { pointer.cast::<FFI_ArrowSchema>().as_ref() };
+    Schema::try_from(schema).map_err(|cause| error(ScanError::Arrow(cause)))
+}
