@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from re import Pattern
 from types import TracebackType
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Any, Final, Literal, Protocol, TypeAlias, final
 
 from typing_extensions import Buffer, Self
 
@@ -56,6 +56,10 @@ _Config: TypeAlias = str | int | float | bool | PathLike[str] | Sequence[str] | 
 _Configs: TypeAlias = dict[str, Any]
 _Headers: TypeAlias = Mapping[str, _Bytes | None] | Iterable[tuple[str, _Bytes | None]]
 _Moment: TypeAlias = int | _datetime | str
+
+class _Schema(Protocol):
+    def __arrow_c_schema__(self) -> object: ...
+
 _Position: TypeAlias = int | dict[int, int] | list[int] | _datetime | _date | _timedelta | str | Committed
 _Decoding: TypeAlias = Literal["binary", "utf8", "int16", "int32", "int64", "float32", "float64"]
 _Partition: TypeAlias = TopicPartition | tuple[str, int]
@@ -270,9 +274,10 @@ class Topic:
         partitions: Sequence[int] | None = None,
         columns: Sequence[str] | dict[str, str] | None = None,
         key: _Decoding = "binary",
-        value: _Decoding = "binary",
+        value: _Decoding | Literal["json"] = "binary",
+        schema: _Schema | None = None,
         binary: Literal["auto", "view", "large", "small"] = "auto",
-        errors: Literal["raise", "null"] = "raise",
+        errors: Literal["raise", "null", "column"] = "raise",
         batch_rows: int | None = None,
         limit: int | None = None,
         isolation: Literal["read_uncommitted", "read_committed"] = "read_uncommitted",

@@ -31,14 +31,14 @@ pub(super) struct ColumnBuilder {
     binary: Binary,
     cells: Cells,
     nulls: NullBufferBuilder,
-    /// Rows whose length is not the width.
-    bad: Vec<usize>,
+    /// Rows whose length is not the width, and their bytes.
+    bad: Vec<(usize, Vec<u8>)>,
 }
 
-/// A finished column, and the rows that could not be decoded, which are null in it.
+/// A finished column, and the rows that could not be decoded, with their bytes; they are null in it.
 pub(super) struct Finished {
     pub(super) array: ArrayRef,
-    pub(super) bad: Vec<usize>,
+    pub(super) bad: Vec<(usize, Vec<u8>)>,
 }
 
 impl ColumnBuilder {
@@ -76,8 +76,8 @@ impl ColumnBuilder {
             }
             (Cells::Fixed { width, bytes }, Some(value)) if value.len() == *width => bytes.extend_from_slice(value),
             (Cells::Fixed { width, bytes }, value) => {
-                if value.is_some() {
-                    self.bad.push(self.nulls.len());
+                if let Some(value) = value {
+                    self.bad.push((self.nulls.len(), value.to_vec()));
                 }
                 bytes.resize(bytes.len() + *width, 0);
                 return self.nulls.append_null();
@@ -109,7 +109,7 @@ impl ColumnBuilder {
                 };
                 let nulls = without(array.nulls(), array.len(), &bad);
                 let mut views = array.views().to_vec();
-                bad.iter().for_each(|row| views[*row] = 0);
+                bad.iter().for_each(|(row, _)| views[*row] = 0);
                 let array = BinaryViewArray::try_new(views.into(), array.data_buffers().to_vec(), nulls)?;
                 Ok(Finished { array: Arc::new(array.to_string_view()?), bad })
             }
@@ -133,14 +133,15 @@ fn view(value: &[u8], block: u32, offset: u32) -> u128 {
     ByteView { length, prefix: u32::from_le_bytes(prefix), buffer_index: block, offset }.into()
 }
 
-fn rows_that_are_no_text<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<usize> {
-    values.enumerate().filter(|(_, value)| std::str::from_utf8(value).is_err()).map(|(row, _)| row).collect()
+fn rows_that_are_no_text<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<(usize, Vec<u8>)> {
+    let bad = values.enumerate().filter(|(_, value)| std::str::from_utf8(value).is_err());
+    bad.map(|(row, value)| (row, value.to_vec())).collect()
 }
 
 /// The nulls, with those of `rows` added.
-fn without(nulls: Option<&NullBuffer>, len: usize, rows: &[usize]) -> Option<NullBuffer> {
+fn without(nulls: Option<&NullBuffer>, len: usize, rows: &[(usize, Vec<u8>)]) -> Option<NullBuffer> {
     let mut valid: Vec<bool> = (0..len).map(|row| nulls.is_none_or(|nulls| nulls.is_valid(row))).collect();
-    rows.iter().for_each(|row| valid[*row] = false);
+    rows.iter().for_each(|(row, _)| valid[*row] = false);
     Some(NullBuffer::from(valid))
 }
 
@@ -178,7 +179,7 @@ fn run(
     let bad = rows_that_are_no_text((0..rows).map(|row| &values[ends[row] as usize..ends[row + 1] as usize]));
     // What lies under a null must be text as well.
     let mut mended = values.to_vec();
-    for row in &bad {
+    for (row, _) in &bad {
         mended[ends[*row] as usize..ends[*row + 1] as usize].fill(b'?');
     }
     let array = build(without(nulls.as_ref(), rows, &bad), Buffer::from_vec(mended))?;

@@ -5,7 +5,7 @@
 //! | [`schema`] | which columns a scan has, and of which types: [`Shape`] |
 //! | [`source`] | where whole batches come from: [`Source`], [`Cursor`], a log in this process ([`LogSource`]) |
 //! | [`fetch`] | the same over a socket, from any Kafka cluster ([`FetchSource`]) |
-//! | `rows`, `column`, `headers` | from a chunk of batches to the columns of a `RecordBatch` |
+//! | `rows`, `column`, `headers`, `json`, `problems` | from a chunk of batches to the columns of a `RecordBatch` |
 //! | [`scan`] | a bounded snapshot, and the reader that makes its batches ([`Scan`], [`ScanReader`]) |
 //! | [`error`] | what can go wrong |
 //!
@@ -23,6 +23,8 @@ mod column;
 pub mod error;
 pub mod fetch;
 mod headers;
+mod json;
+mod problems;
 mod rows;
 pub mod scan;
 pub mod schema;

@@ -1,5 +1,6 @@
 //! From chunks of batches to the columns of one `RecordBatch`.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,9 +10,11 @@ use arrow_schema::{ArrowError, SchemaRef};
 use bytes::Bytes;
 
 use super::ScanError;
-use super::column::{ColumnBuilder, Finished};
+use super::column::ColumnBuilder;
 use super::headers::HeadersBuilder;
-use super::schema::{Column, Decoding, OnError, Shape};
+use super::json::JsonBuilder;
+use super::problems::Problems;
+use super::schema::{Column, OnError, Shape};
 use crate::client::consumer::batch::Aborted;
 use crate::common::ids::{Offset, TopicPartition};
 use crate::record::{Batch, BatchError, batches};
@@ -31,6 +34,8 @@ pub(super) struct Rows<'a> {
     key: Option<ColumnBuilder>,
     value: Option<ColumnBuilder>,
     headers: Option<HeadersBuilder>,
+    /// The value's fields, and which column shows each.
+    json: Option<(Vec<usize>, JsonBuilder)>,
     blocks: Vec<Buffer>,
     held: usize,
 }
@@ -48,6 +53,7 @@ impl<'a> Rows<'a> {
             key: has(Column::Key).then(|| ColumnBuilder::new(shape.key, shape.binary)),
             value: has(Column::Value).then(|| ColumnBuilder::new(shape.value, shape.binary)),
             headers: has(Column::Headers).then(HeadersBuilder::new),
+            json: shape.json_wanted().map(|(shown, schema)| (shown, JsonBuilder::new(schema))),
             blocks: Vec::new(),
             held: 0,
         }
@@ -61,6 +67,7 @@ impl<'a> Rows<'a> {
     /// About how many bytes are held: blocks and copies.
     pub(super) fn bytes(&self) -> usize {
         let columns = self.key.iter().chain(&self.value).map(ColumnBuilder::copied).sum::<usize>();
+        let columns = columns + self.json.as_ref().map_or(0, |(_, json)| json.copied());
         self.held + columns + self.headers.as_ref().map_or(0, HeadersBuilder::copied)
     }
 
@@ -174,6 +181,9 @@ impl<'a> Rows<'a> {
             if let Some(headers) = &mut self.headers {
                 headers.push(record.headers);
             }
+            if let Some((_, json)) = &mut self.json {
+                json.push(record.value);
+            }
         }
         Ok(())
     }
@@ -181,11 +191,29 @@ impl<'a> Rows<'a> {
     /// The rows as a batch.
     pub(super) fn finish(mut self) -> Result<RecordBatch, ScanError> {
         let rows = self.offsets.len();
+        let mut problems = Problems::new(rows);
         let mut key = self.key.take().map(|key| key.finish(&self.blocks)).transpose()?;
         let mut value = self.value.take().map(|value| value.finish(&self.blocks)).transpose()?;
+        for (column, decoding, finished) in [("key", self.shape.key, &mut key), ("value", self.shape.value, &mut value)]
+        {
+            let reason = || match decoding.width() {
+                Some(width) => format!("it must have {width} bytes"),
+                None => "its bytes are not UTF-8".to_owned(),
+            };
+            for (row, bytes) in finished.iter_mut().flat_map(|finished| finished.bad.drain(..)) {
+                problems.note(row, column, decoding.name(), bytes, reason());
+            }
+        }
+        let mut fields: BTreeMap<usize, ArrayRef> = BTreeMap::new();
+        if let Some((shown, json)) = self.json.take() {
+            let decoded = json.finish()?;
+            for (row, reason) in decoded.bad {
+                problems.note(row, "value", "json", json.value(row).to_vec(), reason);
+            }
+            fields = shown.into_iter().zip(decoded.columns).collect();
+        }
         if self.shape.on_error == OnError::Raise {
-            self.complain("key", self.shape.key, key.as_ref())?;
-            self.complain("value", self.shape.value, value.as_ref())?;
+            self.complain(&problems)?;
         }
         let mut headers = self.headers.take().map(HeadersBuilder::finish).transpose()?;
         let mut timed = self.timed.finish();
@@ -202,6 +230,8 @@ impl<'a> Rows<'a> {
                 Column::Key => key.take().ok_or_else(missing)?.array,
                 Column::Value => value.take().ok_or_else(missing)?.array,
                 Column::Headers => headers.take().ok_or_else(missing)?,
+                Column::Field(index) => fields.remove(index).ok_or_else(missing)?,
+                Column::Error => problems.column()?,
             });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
@@ -217,14 +247,15 @@ impl<'a> Rows<'a> {
     }
 
     /// Tells of the first row that could not be decoded.
-    fn complain(&self, column: &'static str, decoding: Decoding, finished: Option<&Finished>) -> Result<(), ScanError> {
-        let Some(row) = finished.and_then(|finished| finished.bad.first().copied()) else { return Ok(()) };
+    fn complain(&self, problems: &Problems) -> Result<(), ScanError> {
+        let Some((row, problem)) = problems.first() else { return Ok(()) };
         let Some((partition, _)) = self.origins.iter().find(|(_, end)| row < *end) else { return Ok(()) };
-        let partition = TopicPartition::clone(partition);
-        let reason = match decoding.width() {
-            Some(width) => format!("it must have {width} bytes"),
-            None => "its bytes are not UTF-8".to_owned(),
-        };
-        Err(ScanError::Decode { partition, offset: self.offsets[row], column, wanted: decoding.name(), reason })
+        Err(ScanError::Decode {
+            partition: TopicPartition::clone(partition),
+            offset: self.offsets[row],
+            column: problem.column,
+            wanted: problem.wanted,
+            reason: problem.reason.clone(),
+        })
     }
 }

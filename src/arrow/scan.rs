@@ -8,14 +8,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arrow_array::cast::AsArray;
 use arrow_array::{RecordBatch, RecordBatchReader};
-use arrow_cast::{CastOptions, can_cast_types, cast_with_options};
+use arrow_cast::{CastOptions, can_cast_types, cast, cast_with_options};
 use arrow_schema::{ArrowError, DataType, Schema, SchemaRef};
 use bytes::Bytes;
 
 use super::ScanError;
 use super::rows::Rows;
-use super::schema::{Binary, Shape};
+use super::schema::{Binary, Column, Decoding, Shape};
 use super::source::{Cursor, PartitionRange, SharedSource};
 use crate::client::consumer::batch::Aborted;
 use crate::common::ids::{Offset, Timestamp, TopicPartition};
@@ -113,6 +114,36 @@ impl Scan {
             PartitionRange { partition: bound.partition, start: start.clamp(bound.start, end), end }
         });
         Ok(Scan { ranges: ranges.collect(), source, shape, batch_rows, limit, read_committed })
+    }
+
+    /// The schema of values that are JSON, as far as the first of them tell: about `rows` of them, from all partitions.
+    ///
+    /// # Errors
+    /// [`ScanError::Invalid`] where none of them is a JSON object; [`ScanError::Arrow`] where a field is of one kind in one
+    /// value and of another in the next; and as [`ScanReader::next_batch`].
+    pub fn infer_json(&self, rows: usize) -> Result<Schema, ScanError> {
+        let shape = Shape {
+            columns: vec![(Column::Value.name().to_owned(), Column::Value)],
+            json: None,
+            value: Decoding::Binary,
+            ..self.shape.clone()
+        };
+        let some = |range: &&PartitionRange| range.start < range.end;
+        let share = rows.div_ceil(self.ranges.iter().filter(some).count().max(1));
+        let mut sample = Vec::new();
+        for range in self.ranges.iter().filter(some) {
+            let mut reader = self.within(&[*range]).with_shape(shape.clone())?.with_limit(share as u64).reader();
+            while let Some(batch) = reader.next_batch()? {
+                sample.push(cast(batch.column(0), &DataType::LargeBinary)?);
+            }
+        }
+        let values = sample.iter().flat_map(|column| column.as_binary::<i64>().iter().flatten());
+        let schema = super::json::infer(values)?;
+        if schema.fields().is_empty() {
+            let sentence = "value is \"json\", and no record is a JSON object to tell its fields: give a schema";
+            return Err(ScanError::Invalid(sentence.to_owned()));
+        }
+        Ok(schema)
     }
 
     /// The topic.

@@ -7,6 +7,8 @@
 //! | `timestamp` | timestamp[ms, UTC] | where a record has none |
 //! | `key`, `value` | bytes, unless a [`Decoding`] says what they are | where the record's is null |
 //! | `headers` | list<struct<key: utf8, value: binary>> | never: an empty list |
+//! | the fields of a value that is JSON, in its place | what a schema says | where the value has none |
+//! | `error`, if asked for | struct<column: utf8, bytes: binary, reason: utf8> | where all could be decoded |
 //!
 //! A header's key that is not UTF-8 is shown with replacement characters, as Kafka's own clients show it.
 
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
 use super::ScanError;
+use super::json::nullable;
 
 /// What a column of a scan shows of each record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,10 +34,14 @@ pub enum Column {
     Value,
     /// Its headers.
     Headers,
+    /// A field of its value, which is JSON: by its index in [`Shape::json`].
+    Field(usize),
+    /// What could not be decoded of it, and why: see [`OnError::Column`].
+    Error,
 }
 
 impl Column {
-    /// All of them, in the order in which a scan has them.
+    /// Those that every record has, in the order in which a scan has them.
     pub const ALL: [Column; 6] =
         [Column::Partition, Column::Offset, Column::Timestamp, Column::Key, Column::Value, Column::Headers];
 
@@ -47,18 +54,9 @@ impl Column {
             Column::Key => "key",
             Column::Value => "value",
             Column::Headers => "headers",
+            Column::Field(_) => "field",
+            Column::Error => "error",
         }
-    }
-
-    /// The column of this name.
-    ///
-    /// # Errors
-    /// [`ScanError::Invalid`], with the names there are.
-    pub fn parse(name: &str) -> Result<Column, ScanError> {
-        Column::ALL.into_iter().find(|column| column.name() == name).ok_or_else(|| {
-            let names: Vec<_> = Column::ALL.iter().map(|column| column.name()).collect();
-            ScanError::Invalid(format!("there is no column {name:?}: a scan has {}", names.join(", ")))
-        })
     }
 }
 
@@ -178,8 +176,11 @@ pub enum OnError {
     /// The scan ends with [`ScanError::Decode`].
     #[default]
     Raise,
-    /// The cell is null.
+    /// The cell is null; of a JSON value, all of them.
     Null,
+    /// As [`OnError::Null`], and a column more says which of key and value it was, what its bytes are, and why:
+    /// `error`, a struct<column: utf8, bytes: binary, reason: utf8> that is null where all is well.
+    Column,
 }
 
 /// The columns of a scan: what they show, under which names, in which types.
@@ -189,8 +190,10 @@ pub struct Shape {
     pub columns: Vec<(String, Column)>,
     /// What the key is.
     pub key: Decoding,
-    /// What the value is.
+    /// What the value is, unless it is JSON.
     pub value: Decoding,
+    /// The fields of a value that is a JSON object; `None` for a value that is none.
+    pub json: Option<SchemaRef>,
     /// How bytes and text lie in memory.
     pub binary: Binary,
     /// What becomes of what cannot be decoded.
@@ -204,6 +207,7 @@ impl Default for Shape {
             columns: Column::ALL.iter().map(|column| (column.name().to_owned(), *column)).collect(),
             key: Decoding::Binary,
             value: Decoding::Binary,
+            json: None,
             binary: Binary::View,
             on_error: OnError::Raise,
         }
@@ -211,6 +215,51 @@ impl Default for Shape {
 }
 
 impl Shape {
+    /// Chooses columns. Each of `wanted` is a name of one's own and what it shows: a column of the record, `value` for all
+    /// fields of a JSON value, one of its fields, or `value.field` where a column of the record has the field's name. By
+    /// default it is all there is.
+    ///
+    /// # Errors
+    /// [`ScanError::Invalid`] for a column that is not there, with those there are, and for names that clash.
+    pub fn choose(self, wanted: Option<&[(String, String)]>) -> Result<Shape, ScanError> {
+        let fields: Vec<String> =
+            self.json.iter().flat_map(|json| json.fields()).map(|field| field.name().clone()).collect();
+        let is_json = self.json.is_some();
+        let expand = |name: &str, column: Column| -> Vec<(String, Column)> {
+            match column {
+                Column::Value if is_json => {
+                    fields.iter().enumerate().map(|(index, field)| (field.clone(), Column::Field(index))).collect()
+                }
+                column => vec![(name.to_owned(), column)],
+            }
+        };
+        let find = |shown: &str| {
+            let field = |name: &str| fields.iter().position(|field| field == name).map(Column::Field);
+            let of_value = || shown.strip_prefix("value.").and_then(field);
+            Column::ALL.into_iter().find(|column| column.name() == shown).or_else(|| field(shown)).or_else(of_value)
+        };
+        let mut columns = Vec::new();
+        match wanted {
+            None => Column::ALL.into_iter().for_each(|column| columns.extend(expand(column.name(), column))),
+            Some(wanted) => {
+                for (name, shown) in wanted {
+                    let column = find(shown).ok_or_else(|| {
+                        let records = Column::ALL.iter().map(|column| column.name());
+                        let names: Vec<&str> = records.chain(fields.iter().map(String::as_str)).collect();
+                        ScanError::Invalid(format!("there is no column {shown:?}: a scan has {}", names.join(", ")))
+                    })?;
+                    columns.extend(expand(name, column));
+                }
+            }
+        }
+        if self.on_error == OnError::Column {
+            columns.push((Column::Error.name().to_owned(), Column::Error));
+        }
+        let shape = Shape { columns, ..self };
+        shape.check()?;
+        Ok(shape)
+    }
+
     /// Checks that no two columns share a name, and none is shown twice.
     ///
     /// # Errors
@@ -219,9 +268,13 @@ impl Shape {
         for (index, (name, column)) in self.columns.iter().enumerate() {
             for (other, shown) in &self.columns[..index] {
                 if other == name {
-                    return Err(ScanError::Invalid(format!(
-                        "two columns are named {name:?}: each name must be its own"
-                    )));
+                    let is_field = |column: &Column| matches!(column, Column::Field(_));
+                    let hint = match is_field(column) != is_field(shown) {
+                        true => "; a field of the value has it: choose columns, and name one of them otherwise",
+                        false => "",
+                    };
+                    let sentence = format!("two columns are named {name:?}: each name must be its own{hint}");
+                    return Err(ScanError::Invalid(sentence));
                 }
                 if shown == column {
                     let column = column.name();
@@ -244,11 +297,38 @@ impl Shape {
                 Column::Key => (self.key.data_type(self.binary), true),
                 Column::Value => (self.value.data_type(self.binary), true),
                 Column::Headers => (DataType::List(header_item()), false),
+                Column::Field(index) => (self.json_field(*index), true),
+                Column::Error => (DataType::Struct(error_fields()), true),
             };
             Field::new(name, data_type, nullable)
         });
         Arc::new(Schema::new(fields.collect::<Fields>()))
     }
+}
+
+impl Shape {
+    fn json_field(&self, index: usize) -> DataType {
+        let field = self.json.as_ref().and_then(|json| json.fields().get(index));
+        field.map_or(DataType::Null, |field| field.data_type().clone())
+    }
+
+    /// The fields of the value that are shown, and so decoded: each once, with the schema that they make.
+    pub(super) fn json_wanted(&self) -> Option<(Vec<usize>, SchemaRef)> {
+        let json = self.json.as_ref()?;
+        let shown = self.columns.iter().filter_map(|(_, column)| match column {
+            Column::Field(index) => Some(*index),
+            _ => None,
+        });
+        let shown: Vec<usize> = shown.collect();
+        let fields = shown.iter().filter_map(|index| json.fields().get(*index).cloned()).collect::<Vec<_>>();
+        Some((shown, nullable(&Schema::new(fields))))
+    }
+}
+
+/// The fields of the column that tells errors.
+pub(super) fn error_fields() -> Fields {
+    let fields = [("column", DataType::Utf8), ("bytes", DataType::Binary), ("reason", DataType::Utf8)];
+    fields.into_iter().map(|(name, data_type)| Field::new(name, data_type, false)).collect()
 }
 
 /// The two fields of a header.

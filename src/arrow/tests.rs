@@ -235,6 +235,43 @@ fn what_cannot_be_decoded_is_told_or_null() {
 }
 
 #[test]
+fn json_values_become_columns() {
+    let mut log = new_log(0);
+    let values = [&b"{\"n\": 1, \"s\": {\"t\": \"x\"}}"[..], b"{\"n\": ", b"{\"offset\": 7, \"n\": 3}"];
+    append(&mut log, &values.map(|value| row(0, value)), Codec::Gzip);
+    append(&mut log, &[Row { value: None, ..row(3, b"") }], Codec::None);
+    let logs = [log];
+    let plain = scan(&logs, ScanOptions::default());
+    let schema = plain.infer_json(10).unwrap();
+    let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(names, ["n", "s", "offset"]);
+    let shape = Shape { json: Some(Arc::new(schema)), on_error: OnError::Column, ..Shape::default() };
+    let chosen = |pairs: &[(&str, &str)]| {
+        let pairs: Vec<_> = pairs.iter().map(|(name, shown)| ((*name).to_owned(), (*shown).to_owned())).collect();
+        shape.clone().choose(Some(&pairs))
+    };
+    let error = shape.clone().choose(None).unwrap_err().to_string();
+    let hint = "a field of the value has it: choose columns, and name one of them otherwise";
+    assert_eq!(error, format!("two columns are named \"offset\": each name must be its own; {hint}"));
+    let shape = chosen(&[("offset", "offset"), ("n", "n"), ("inner", "value.offset")]).unwrap();
+    let [batch] = batches(&plain.with_shape(shape).unwrap()).try_into().unwrap();
+    let numbers =
+        |name: &str| batch.column_by_name(name).unwrap().as_primitive::<Int64Type>().iter().collect::<Vec<_>>();
+    assert_eq!(numbers("offset"), [Some(0), Some(1), Some(2), Some(3)]);
+    assert_eq!((numbers("n"), numbers("inner")), (vec![Some(1), None, Some(3), None], vec![None, None, Some(7), None]));
+    let errors = batch.column_by_name("error").unwrap().as_struct();
+    assert_eq!((0..4).filter(|row| errors.is_valid(*row)).collect::<Vec<_>>(), [1]);
+    assert_eq!(errors.column(1).as_binary::<i32>().value(1), b"{\"n\": ");
+    assert_eq!(errors.column(2).as_string::<i32>().value(1), "it is cut");
+    let raise = Shape { on_error: OnError::Raise, ..chosen(&[("n", "n")]).unwrap() };
+    let raise = Shape { columns: raise.columns[..1].to_vec(), ..raise };
+    let error = plain.with_shape(raise).unwrap().reader().next_batch().unwrap_err().to_string();
+    assert_eq!(error, "the value of the record at offset 1 of t-0 is not json: it is cut");
+    let empty = scan(&[new_log(0)], ScanOptions::default()).infer_json(10).unwrap_err().to_string();
+    assert_eq!(empty, "value is \"json\", and no record is a JSON object to tell its fields: give a schema");
+}
+
+#[test]
 fn another_schema_is_honoured_or_refused() {
     let mut log = new_log(0);
     append(&mut log, &[row(0, b"a value that is longer than a view")], Codec::None);

@@ -20,7 +20,7 @@ use pyo3::types::{PyBool, PyCapsule, PyDict, PyInt, PyList, PyString};
 use crate::arrow::scan::{BATCH_ROWS, Position};
 use crate::arrow::schema::OnError;
 use crate::arrow::{
-    Binary, Column, Decoding, FetchSource, Scan, ScanError, ScanOptions, ScanReader, Shape, source::SharedSource,
+    Binary, Decoding, FetchSource, Scan, ScanError, ScanOptions, ScanReader, Shape, source::SharedSource,
 };
 use crate::common::ids::{Offset, Timestamp};
 use crate::protocol::ErrorCode;
@@ -34,6 +34,9 @@ const SCHEMA: &CStr = c"arrow_schema";
 const ARRAY: &CStr = c"arrow_array";
 const STREAM: &CStr = c"arrow_array_stream";
 
+/// From about how many records the fields of JSON values are inferred.
+const INFERRED_FROM: usize = 1_000;
+
 /// What `Topic.scan` was given, as it came.
 pub(crate) struct Given<'a, 'py> {
     pub(crate) start: Option<&'a Bound<'py, PyAny>>,
@@ -42,6 +45,7 @@ pub(crate) struct Given<'a, 'py> {
     pub(crate) columns: Option<&'a Bound<'py, PyAny>>,
     pub(crate) key: &'a str,
     pub(crate) value: &'a str,
+    pub(crate) schema: Option<&'a Bound<'py, PyAny>>,
     pub(crate) binary: &'a str,
     pub(crate) errors: &'a str,
     pub(crate) batch_rows: Option<usize>,
@@ -57,23 +61,29 @@ pub(crate) fn make<'py>(
     given: Given<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let auto = given.binary == "auto";
+    let shape = Shape {
+        key: Decoding::parse("key", given.key).map_err(error)?,
+        value: match given.value {
+            "json" => Decoding::Binary,
+            value => Decoding::parse("value", value).map_err(error)?,
+        },
+        binary: layout(given.binary)?,
+        on_error: match given.errors {
+            "raise" => OnError::Raise,
+            "null" => OnError::Null,
+            "column" => OnError::Column,
+            other => {
+                let sentence = format!("errors is {other:?}: it must be 'raise', 'null' or 'column'");
+                return Err(PyValueError::new_err(sentence));
+            }
+        },
+        ..Shape::default()
+    };
     let options = ScanOptions {
         start: given.start.map_or(Ok(Position::Earliest), |start| position(py, source, topic, start, "start"))?,
         end: given.end.map_or(Ok(Position::Latest), |end| position(py, source, topic, end, "end"))?,
         partitions: given.partitions,
-        shape: Shape {
-            columns: columns(given.columns)?,
-            key: Decoding::parse("key", given.key).map_err(error)?,
-            value: Decoding::parse("value", given.value).map_err(error)?,
-            binary: layout(given.binary)?,
-            on_error: match given.errors {
-                "raise" => OnError::Raise,
-                "null" => OnError::Null,
-                other => {
-                    return Err(PyValueError::new_err(format!("errors is {other:?}: it must be 'raise' or 'null'")));
-                }
-            },
-        },
+        shape: shape.clone(),
         batch_rows: given.batch_rows.unwrap_or(BATCH_ROWS),
         limit: given.limit,
         read_committed: match given.isolation {
@@ -85,10 +95,38 @@ pub(crate) fn make<'py>(
             }
         },
     };
+    let columns = given.columns.map(columns).transpose()?;
+    let schema = match (given.value, given.schema) {
+        ("json", Some(schema)) => Some(given_schema(schema)?),
+        (_, None) => None,
+        (value, Some(_)) => {
+            let sentence = format!("a schema is given, and value is {value:?}: it is for value=\"json\"");
+            return Err(PyValueError::new_err(sentence));
+        }
+    };
+    let infer = given.value == "json" && schema.is_none();
     let origin = open(py, source, topic)?;
-    let scan = runtime::outside(py, || Scan::new(origin, options)).map_err(error)?;
-    let native = NativeScan { scan: Home::new("scan", scan), auto };
+    let scan = runtime::outside(py, || {
+        let scan = Scan::new(origin, options)?;
+        let json = match infer {
+            true => Some(Arc::new(scan.infer_json(INFERRED_FROM)?)),
+            false => schema.map(Arc::new),
+        };
+        scan.with_shape(Shape { json, ..shape }.choose(columns.as_deref())?)
+    });
+    let native = NativeScan { scan: Home::new("scan", scan.map_err(error)?), auto };
     py.import("strandline.scan")?.getattr("Scan")?.call1((native,))
+}
+
+/// A schema that was given: anything with Arrow's PyCapsule interface, polars' schemas too.
+fn given_schema(given: &Bound<'_, PyAny>) -> PyResult<Schema> {
+    if !given.hasattr("__arrow_c_schema__")? {
+        let kind = given.get_type().name()?;
+        return Err(PyTypeError::new_err(format!(
+            "schema is {kind}: it must be a pyarrow.Schema, or anything else with __arrow_c_schema__"
+        )));
+    }
+    imported(given.call_method0("__arrow_c_schema__")?.cast::<PyCapsule>()?)
 }
 
 /// Where the records of a topic come from: the logs of a cluster in this process, or else fetches.
@@ -116,21 +154,18 @@ fn layout(binary: &str) -> PyResult<Binary> {
 }
 
 /// The columns: names of theirs, or a dict from a name of one's own to what it shows.
-fn columns(given: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<(String, Column)>> {
-    let Some(given) = given else { return Ok(Shape::default().columns) };
+fn columns(given: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String)>> {
     if given.is_instance_of::<PyString>() {
         return Err(PyTypeError::new_err("columns is a str: it must be a list of names, or a dict of name: column"));
     }
-    let pairs: Vec<(String, String)> = match given.cast::<PyDict>() {
-        Ok(dict) => {
-            dict.iter().map(|(name, column)| Ok((name.extract()?, column.extract()?))).collect::<PyResult<_>>()?
-        }
+    match given.cast::<PyDict>() {
+        Ok(dict) => dict.iter().map(|(name, column)| Ok((name.extract()?, column.extract()?))).collect(),
         Err(_) => {
             let names: Vec<String> = given.try_iter()?.map(|name| name?.extract()).collect::<PyResult<_>>()?;
-            names.into_iter().map(|name| (name.clone(), name)).collect()
+            let named = |name: String| (name.strip_prefix("value.").unwrap_or(&name).to_owned(), name);
+            Ok(names.into_iter().map(named).collect())
         }
-    };
-    pairs.into_iter().map(|(name, column)| Ok((name, Column::parse(&column).map_err(error)?))).collect()
+    }
 }
 
 /// A position: an offset, offsets by partition, a time, a duration back from now, "earliest", "latest", or what a group

@@ -221,8 +221,11 @@ impl Topic {
     ///
     /// The columns are `partition`, `offset`, `timestamp`, `key`, `value` and `headers`; `columns` chooses among them, or as
     /// a dict gives them other names. `key` and `value` say what the bytes are: "binary", "utf8", or a number as Kafka's
-    /// serializers write it ("int16", "int32", "int64", "float32", "float64"); where they are not that, `errors` has it
-    /// raised ("raise") or made null ("null"). `binary` is how bytes lie in memory: "view" without a copy, "large" and
+    /// serializers write it ("int16", "int32", "int64", "float32", "float64"). A `value` that is "json", an object, becomes a
+    /// column a field, with the names and types of `schema` (a `pyarrow.Schema` and its like), or by default those that the
+    /// first thousand records or so tell; a field that a record's own columns hide is `value.field`. What cannot be decoded
+    /// is raised (`errors="raise"`), made null ("null"), or told in a column of its own besides ("column": `error`, which
+    /// column it was, its bytes, and why). `binary` is how bytes lie in memory: "view" without a copy, "large" and
     /// "small" in one run; "auto" is views through Arrow's stream interface, and large where pyarrow and pandas work on it.
     ///
     /// `batch_rows` are the most rows of one record batch (65,536 by default), `limit` those of all. With `isolation`
@@ -239,11 +242,11 @@ impl Topic {
     /// [(1, 'AA'), (2, 'UA')]
     #[pyo3(
         signature = (
-            start=None, end=None, *, partitions=None, columns=None, key="binary", value="binary", binary="auto",
-            errors="raise", batch_rows=None, limit=None, isolation="read_uncommitted"
+            start=None, end=None, *, partitions=None, columns=None, key="binary", value="binary", schema=None,
+            binary="auto", errors="raise", batch_rows=None, limit=None, isolation="read_uncommitted"
         ),
         text_signature = "($self, start='earliest', end='latest', *, partitions=None, columns=None, key='binary', \
-            value='binary', binary='auto', errors='raise', batch_rows=None, limit=None, isolation='read_uncommitted')"
+            value='binary', schema=None, binary='auto', errors='raise', batch_rows=None, limit=None, isolation='read_uncommitted')"
     )]
     #[allow(clippy::too_many_arguments)]
     fn scan<'py>(
@@ -255,6 +258,7 @@ impl Topic {
         columns: Option<&Bound<'py, PyAny>>,
         key: &str,
         value: &str,
+        schema: Option<&Bound<'py, PyAny>>,
         binary: &str,
         errors: &str,
         batch_rows: Option<usize>,
@@ -262,7 +266,8 @@ impl Topic {
         isolation: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (source, name) = self.parts()?;
-        let given = Given { start, end, partitions, columns, key, value, binary, errors, batch_rows, limit, isolation };
+        let given =
+            Given { start, end, partitions, columns, key, value, schema, binary, errors, batch_rows, limit, isolation };
         scan::make(py, source, name, given)
     }
 

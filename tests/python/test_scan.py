@@ -254,3 +254,54 @@ def test_memory_stays_bounded_and_batches_are_cut(numbers: sl.Topic) -> None:
 def test_a_scan_tells_what_it_is(numbers: sl.Topic) -> None:
     expected = "<Scan of 'scan-numbers': 300 offsets in 3 partitions; offset, key>"
     assert repr(numbers.scan(columns=["offset", "key"])) == expected
+
+
+@pytest.fixture(scope="module")
+def flights(cluster: sl.Cluster) -> sl.Topic:
+    """JSON values, one of which is broken and one null."""
+    topic = cluster.create_topic("scan-flights")
+    values = ['{"carrier": "UA", "delay": 2.5, "tags": ["a"]}', '{"carrier": ', None, '{"carrier": "AA", "key": 1}']
+    with cluster.producer() as producer:
+        for value in values:
+            producer.send("scan-flights", value, key="k")
+    return topic
+
+
+def test_json_becomes_columns_with_types_that_are_inferred_or_given(flights: sl.Topic) -> None:
+    with pytest.raises(ValueError, match='two columns are named "key"'):
+        flights.scan(value="json")
+    columns = ["offset", "carrier", "delay", "tags", "value.key"]
+    table = flights.scan(value="json", columns=columns, errors="null").to_pyarrow()
+    assert table.to_pydict() == {
+        "offset": [0, 1, 2, 3],
+        "carrier": ["UA", None, None, "AA"],
+        "delay": [2.5, None, None, None],
+        "tags": [["a"], None, None, None],
+        "key": [None, None, None, 1],
+    }
+    schema = pa.schema([("delay", pa.decimal128(10, 2)), ("when", pa.timestamp("ms")), ("carrier", pa.string())])
+    scan = flights.scan(value="json", schema=schema, columns=["value"], errors="column")
+    assert scan.columns == ["delay", "when", "carrier", "error"]
+    assert [str(field.type) for field in scan.schema][:3] == ["decimal128(10, 2)", "timestamp[ms]", "string"]
+    rows = scan.to_pyarrow().to_pylist()
+    assert [str(row["delay"]) for row in rows] == ["2.50", "None", "None", "None"]
+    assert [row["error"] and row["error"]["reason"] for row in rows] == [None, "it is cut", None, None]
+    assert rows[1]["error"]["bytes"] == b'{"carrier": '
+
+
+def test_json_that_is_none_is_raised(flights: sl.Topic) -> None:
+    schema = pa.schema([("carrier", pa.string())])
+    scan = flights.scan(value="json", schema=schema)
+    with pytest.raises(
+        sl.errors.InvalidRecordError, match=r"the value of the record at offset 1 .* is not json: it is cut"
+    ):
+        scan.to_polars()
+    with pytest.raises(TypeError, match=r"schema is dict: it must be a pyarrow\.Schema"):
+        flights.scan(value="json", schema={"carrier": "utf8"})
+    with pytest.raises(ValueError, match='a schema is given, and value is "binary"'):
+        flights.scan(schema=schema)
+
+
+def test_fields_cannot_be_inferred_from_nothing(topic: sl.Topic) -> None:
+    with pytest.raises(ValueError, match="no record is a JSON object to tell its fields: give a schema"):
+        topic.scan(value="json")

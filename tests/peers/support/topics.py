@@ -13,7 +13,7 @@ def at(bootstrap: str) -> dict[str, Any]:
 
 
 def create(bootstrap: str, name: str, partitions: int = 1, **config: str) -> str:
-    """Create a topic and wait until each partition is led; config keys are spelled with underscores. Returns the name."""
+    """Create a topic, wait until each partition is led, return its name; config keys are spelled with underscores."""
     admin = AdminClient(at(bootstrap))
     settings = {key.replace("_", "."): value for key, value in config.items()}
     for future in admin.create_topics([NewTopic(name, partitions, 1, config=settings)]).values():
