@@ -18,6 +18,7 @@ pub(super) fn start(broker: &Arc<Broker>) {
     every(broker, |values| values.get(key::LOG_RETENTION_CHECK_INTERVAL_MS), Broker::enforce_retention);
     every(broker, |values| values.get(key::LOG_FLUSH_SCHEDULER_INTERVAL_MS), Broker::flush_what_is_due);
     every(broker, |values| values.get(key::LOG_FLUSH_OFFSET_CHECKPOINT_INTERVAL_MS), Broker::checkpoint);
+    every(broker, |values| values.get(key::LOG_CLEANER_BACKOFF_MS), Broker::clean_logs);
     every(broker, |_| TRASH_INTERVAL_MS, |broker| broker.replicas.empty_trash(broker.clock().now()));
     let recovering = broker.clone();
     broker.shutdown().spawn(async move {
@@ -45,6 +46,18 @@ fn every(broker: &Arc<Broker>, interval_ms: fn(&crate::config::Values) -> i64, j
 }
 
 impl Broker {
+    /// Compacts the logs that are due (`log.cleaner.enable`).
+    fn clean_logs(&self) {
+        let values = self.values();
+        if !values.get(key::LOG_CLEANER_ENABLE) {
+            return;
+        }
+        let spec =
+            |id: &TopicPartition| self.controller.read(|image| self.partition_spec(image, &id.topic, id.partition));
+        let room = usize::try_from(values.get(key::LOG_CLEANER_DEDUPE_BUFFER_SIZE)).unwrap_or(0);
+        self.replicas.clean(room, &|| self.shutdown.has_begun(), spec);
+    }
+
     /// Opens, and so recovers, the logs that an unclean stop left behind and nobody has asked for yet.
     fn recover_logs(&self) {
         let spec =

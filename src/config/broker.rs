@@ -182,6 +182,8 @@ keys! {
     LOG_CLEANER_ENABLE: Bool = "log.cleaner.enable", (true), Any, Medium, Honoured;
     /// How long the cleaner rests when there is nothing to clean.
     LOG_CLEANER_BACKOFF_MS: Ms = "log.cleaner.backoff.ms", (15 * SECOND), AtLeast(0), Medium, Honoured, ClusterWide;
+    /// Bytes of keys that the cleaner remembers at a time; a log with more of them takes several runs.
+    LOG_CLEANER_DEDUPE_BUFFER_SIZE: LongBytes = "log.cleaner.dedupe.buffer.size", (128 * MIB), Any, Medium, Honoured, ClusterWide;
     /// Threads that clean.
     LOG_CLEANER_THREADS: Int = "log.cleaner.threads", (1), AtLeast(0), Medium, THREADS, ClusterWide;
     /// How often the high watermarks are written.

@@ -97,7 +97,6 @@ not_yet! {
     "kafka.metrics.polling.interval.secs" Int (10) AtLeast(1);
     "kafka.metrics.reporters" List ("");
     "leader.imbalance.check.interval.seconds" Long (300) AtLeast(1);
-    "log.cleaner.dedupe.buffer.size" Long (134_217_728);
     "log.cleaner.io.buffer.load.factor" Double (0.9);
     "log.cleaner.io.buffer.size" Bytes (524_288) AtLeast(0);
     "log.cleaner.io.max.bytes.per.second" Double (f64::MAX);
