@@ -1,4 +1,4 @@
-//! What a broker does from time to time: retention, compaction, syncing, checkpoints.
+//! What a broker does from time to time: retention, compaction, syncing, checkpoints, snapshots of the metadata.
 //!
 //! Each job is a task of its own that waits on the broker's clock, so that a test can move it; what a job does is work on
 //! files, so it runs where a thread may wait. All end when the broker's shutdown begins.
@@ -20,6 +20,12 @@ pub(super) fn start(broker: &Arc<Broker>) {
     every(broker, |values| values.get(key::LOG_FLUSH_OFFSET_CHECKPOINT_INTERVAL_MS), Broker::checkpoint);
     every(broker, |values| values.get(key::LOG_CLEANER_BACKOFF_MS), Broker::clean_logs);
     every(broker, |_| TRASH_INTERVAL_MS, |broker| broker.replicas.empty_trash(broker.clock().now()));
+    // 0 stands for never.
+    let snapshots = |values: &crate::config::Values| match values.get(key::METADATA_LOG_MAX_SNAPSHOT_INTERVAL_MS) {
+        0 => i64::MAX,
+        interval => interval,
+    };
+    every(broker, snapshots, |broker| broker.controller.snapshot_if_due());
     let recovering = broker.clone();
     broker.shutdown().spawn(async move {
         // It ends early only with its runtime.

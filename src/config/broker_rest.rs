@@ -103,8 +103,6 @@ not_yet! {
     "log.dir.failure.timeout.ms" Ms (30_000) AtLeast(1);
     "max.connection.creation.rate" Int (i32::MAX as i64) AtLeast(0);
     "max.connections.per.ip.overrides" Text ("");
-    "metadata.log.max.record.bytes.between.snapshots" Long (20_971_520) AtLeast(1);
-    "metadata.log.max.snapshot.interval.ms" Ms (3_600_000) AtLeast(0);
     "metadata.log.segment.bytes" Bytes (1_073_741_824) AtLeast(8_388_608);
     "metadata.log.segment.ms" Ms (604_800_000);
     "metadata.max.idle.interval.ms" IntMs (500) AtLeast(0);

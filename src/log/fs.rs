@@ -57,6 +57,15 @@ pub struct Stat {
     pub modified: Timestamp,
 }
 
+/// The room that there is where a folder lies, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Volume {
+    /// All of it.
+    pub total: u64,
+    /// What may still be written.
+    pub usable: u64,
+}
+
 /// Files and folders. Paths are taken as they are.
 pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
     /// Opens a file.
@@ -75,6 +84,8 @@ pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// Makes the names in a folder safe.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// The room that there is where `dir` lies.
+    fn volume(&self, dir: &Path) -> io::Result<Volume>;
     /// Takes a lock that lasts as long as the guard, and the process at most. `WouldBlock` where another has it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>>;
 }

@@ -13,8 +13,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Entry, File, FileLock, FileSystem, Map, OpenMode, Stat};
+use super::{Entry, File, FileLock, FileSystem, Map, OpenMode, Stat, Volume};
 use crate::common::ids::Timestamp;
+
+/// The size that a disk in memory gives itself.
+const TOTAL: u64 = 1 << 30;
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Debug, Clone, Default)]
@@ -330,6 +333,18 @@ impl FileSystem for MemoryFs {
         self.state.lock().perform(Op::SyncDir { dir: dir.to_owned() })
     }
 
+    fn volume(&self, dir: &Path) -> io::Result<Volume> {
+        let state = self.state.lock();
+        if state.names.get(dir) != Some(&Node::Dir) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let files = state.names.values().filter_map(|node| match node {
+            Node::File(inode) => Some(state.inodes[*inode].data.len() as u64),
+            Node::Dir => None,
+        });
+        Ok(Volume { total: TOTAL, usable: TOTAL.saturating_sub(files.sum()) })
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
         self.open(path, OpenMode::Create)?;
         if !self.state.lock().locks.insert(path.to_owned()) {
@@ -457,6 +472,15 @@ mod tests {
         }
         assert!(seen.contains(&b"safe"[..]) && seen.contains(&b"safemaybe"[..]) && seen.contains(&b"safema"[..]));
         assert!(seen.contains(&b"safe\0\0\0\0\0"[..]), "a length without its bytes");
+    }
+
+    #[test]
+    fn what_is_written_takes_room() {
+        let fs = MemoryFs::new();
+        fs.create_dir_all(Path::new("/d")).unwrap();
+        write(&fs, "/d/a", b"1234");
+        assert_eq!(fs.volume(Path::new("/d")).unwrap(), Volume { total: TOTAL, usable: TOTAL - 4 });
+        assert!(fs.volume(Path::new("/e")).is_err());
     }
 
     #[test]

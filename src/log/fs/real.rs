@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::FlockOperation;
 
 use super::map::FileMap;
-use super::{Entry, File, FileLock, FileSystem, Map, OpenMode, SharedFs, Stat};
+use super::{Entry, File, FileLock, FileSystem, Map, OpenMode, SharedFs, Stat, Volume};
 
 /// Most parts that one vectored write takes (Linux's `IOV_MAX`).
 const MOST_PARTS: usize = 1024;
@@ -81,6 +81,12 @@ impl FileSystem for RealFs {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         fs::File::open(dir)?.sync_all()
+    }
+
+    fn volume(&self, dir: &Path) -> io::Result<Volume> {
+        let volume = rustix::fs::statvfs(dir)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(volume.f_frsize);
+        Ok(Volume { total: bytes(volume.f_blocks), usable: bytes(volume.f_bavail) })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
@@ -191,6 +197,14 @@ mod tests {
         assert_eq!(read_file(&RealFs, &path, 100).unwrap().unwrap(), b"7");
         drop(first);
         RealFs.lock(&path).unwrap();
+    }
+
+    #[test]
+    fn a_volume_tells_its_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = RealFs.volume(dir.path()).unwrap();
+        assert!(volume.total > 0 && volume.usable <= volume.total, "{volume:?}");
+        assert!(RealFs.volume(&dir.path().join("none")).is_err());
     }
 
     #[test]
