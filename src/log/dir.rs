@@ -38,7 +38,7 @@ pub const LOCK: &str = ".lock";
 pub struct LogDir {
     root: PathBuf,
     handles: Handles,
-    _lock: Box<dyn FileLock>,
+    lock: Box<dyn FileLock>,
     clean: bool,
     previous_broker_epoch: Option<i64>,
     recovery_points: Offsets,
@@ -91,7 +91,7 @@ impl LogDir {
         let mut dir = LogDir {
             root: root.to_owned(),
             handles,
-            _lock: lock,
+            lock,
             clean: false,
             previous_broker_epoch: None,
             recovery_points: Offsets::new(),
@@ -299,6 +299,15 @@ impl LogDir {
         log.rename_dir(dir.clone())?;
         log.end();
         Ok(DeletedLog { dir, handles: self.handles.clone() })
+    }
+
+    /// Makes safe all that was written into the dir, by one call for however many logs: what
+    /// [`Log::close_unsynced`] asks for.
+    ///
+    /// # Errors
+    /// Something of it may be lost.
+    pub fn sync(&self) -> Result<(), StorageError> {
+        self.lock.sync_volume().map_err(|source| StorageError::SyncFailed { path: self.root.clone(), source })
     }
 
     /// Replaces one of the checkpoints ([`checkpoint::RECOVERY_POINT`] and its like), synced.

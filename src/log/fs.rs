@@ -97,6 +97,9 @@ pub type SharedFs = Arc<dyn FileSystem>;
 pub trait FileLock: fmt::Debug + Send + Sync {
     /// Writes who holds it into the lock's file, for the one who is refused.
     fn set_holder(&self, text: &str) -> io::Result<()>;
+    /// Makes safe whatever was written and named on the volume that the lock's file lies on: one call for thousands of
+    /// files. Fails where any of it could not be written since the lock was taken.
+    fn sync_volume(&self) -> io::Result<()>;
 }
 
 /// An open file. Positions are given with each call: a file has none of its own.

@@ -42,6 +42,9 @@ pub struct PartitionSpec {
     pub min_in_sync_replicas: i32,
 }
 
+/// How many logs are synced one by one at the end; more are synced at once, with all else on their volume.
+const MOST_SYNCED_ALONE: usize = 32;
+
 /// A partition that is being opened.
 type Slot = Arc<Mutex<Option<Arc<Partition>>>>;
 
@@ -293,11 +296,19 @@ impl ReplicaManager {
     pub fn close(&self, now: Timestamp) -> Result<(), StorageError> {
         self.trash.empty(Timestamp::MAX);
         let mut failed = None;
-        for partition in self.all_open() {
-            if let Err(error) = partition.with_log(|log| log.close(now)) {
+        let all = self.all_open();
+        let unsafe_ones = all.iter().filter(|partition| partition.with_log(|log| log.flush_job().is_some())).count();
+        let at_once = unsafe_ones > MOST_SYNCED_ALONE;
+        for partition in &all {
+            let closed = partition.with_log(|log| if at_once { log.close_unsynced(now) } else { log.close(now) });
+            if let Err(error) = closed {
                 tracing::error!(partition = %partition.id(), %error, "a log could not be closed");
                 failed = Some(error);
             }
+        }
+        if at_once {
+            self.dir.sync()?;
+            all.iter().for_each(|partition| partition.with_log(|log| log.closed_safely()));
         }
         self.checkpoint()?;
         match failed {

@@ -57,6 +57,7 @@ enum Op {
     Rename { from: PathBuf, to: PathBuf },
     Remove { path: PathBuf },
     SyncDir { dir: PathBuf },
+    SyncAll,
 }
 
 /// How operations fail.
@@ -100,6 +101,10 @@ impl MemoryFs {
         // What is subject to losing together: the bytes of one file, the names of one folder.
         let mut groups: BTreeMap<Group, (Vec<usize>, usize)> = BTreeMap::new();
         for (index, op) in journal.iter().enumerate() {
+            if let Op::SyncAll = op {
+                groups.values_mut().for_each(|(ops, safe)| *safe = ops.len());
+                continue;
+            }
             let (ops, safe) = groups.entry(op.group()).or_default();
             match op {
                 Op::Sync { .. } | Op::SyncDir { .. } => *safe = ops.len(),
@@ -153,6 +158,8 @@ impl Op {
             Op::Create { path, .. } | Op::CreateDir { path } | Op::Remove { path } => parent(path),
             Op::Rename { to, .. } => parent(to),
             Op::SyncDir { dir } => Group::Dir(dir.clone()),
+            // It is of all groups, which whoever asks must know.
+            Op::SyncAll => Group::Dir(PathBuf::new()),
         }
     }
 
@@ -225,7 +232,7 @@ impl State {
                 }
             }
             Op::Remove { path } => self.names.retain(|name, _| !name.starts_with(path)),
-            Op::Sync { .. } | Op::SyncDir { .. } => {}
+            Op::Sync { .. } | Op::SyncDir { .. } | Op::SyncAll => {}
         }
     }
 
@@ -364,6 +371,10 @@ impl FileLock for MemoryLock {
     fn set_holder(&self, text: &str) -> io::Result<()> {
         self.fs.open(&self.path, OpenMode::Fresh)?.write_at(0, &mut [IoSlice::new(text.as_bytes())])
     }
+
+    fn sync_volume(&self) -> io::Result<()> {
+        self.fs.state.lock().perform(Op::SyncAll)
+    }
 }
 
 impl Drop for MemoryLock {
@@ -472,6 +483,22 @@ mod tests {
         }
         assert!(seen.contains(&b"safe"[..]) && seen.contains(&b"safemaybe"[..]) && seen.contains(&b"safema"[..]));
         assert!(seen.contains(&b"safe\0\0\0\0\0"[..]), "a length without its bytes");
+    }
+
+    #[test]
+    fn a_sync_of_the_volume_is_one_of_all_files_and_names() {
+        let fs = MemoryFs::new();
+        let lock = fs.lock(Path::new("/lock")).unwrap();
+        fs.create_dir_all(Path::new("/d")).unwrap();
+        write(&fs, "/d/a", b"safe");
+        write(&fs, "/d/b", b"safe too");
+        lock.sync_volume().unwrap();
+        write(&fs, "/d/a", b"lost");
+        write(&fs, "/d/c", b"lost");
+        let image = fs.crash(fs.operations(), &mut |_| 0);
+        let read = |name| read_file(&image, Path::new(name), 100).unwrap();
+        assert_eq!((read("/d/a").unwrap(), read("/d/b").unwrap()), (b"safe".to_vec(), b"safe too".to_vec()));
+        assert_eq!(read("/d/c"), None);
     }
 
     #[test]

@@ -104,6 +104,11 @@ impl FileLock for RealLock {
         self.0.set_len(0)?;
         self.0.write_all_at(text.as_bytes(), 0)
     }
+
+    fn sync_volume(&self) -> io::Result<()> {
+        // The kernel tells through a file what went wrong since it was opened: this one is open as long as the broker runs.
+        Ok(rustix::fs::syncfs(&self.0)?)
+    }
 }
 
 #[derive(Debug)]
