@@ -1,4 +1,4 @@
-//! What a broker does from time to time: retention, compaction, syncing, checkpoints.
+//! What a broker does from time to time: retention, compaction, syncing, checkpoints, snapshots of the metadata.
 //!
 //! Each job is a task of its own that waits on the broker's clock, so that a test can move it; what a job does is work on
 //! files, so it runs where a thread may wait. All end when the broker's shutdown begins.
@@ -18,7 +18,14 @@ pub(super) fn start(broker: &Arc<Broker>) {
     every(broker, |values| values.get(key::LOG_RETENTION_CHECK_INTERVAL_MS), Broker::enforce_retention);
     every(broker, |values| values.get(key::LOG_FLUSH_SCHEDULER_INTERVAL_MS), Broker::flush_what_is_due);
     every(broker, |values| values.get(key::LOG_FLUSH_OFFSET_CHECKPOINT_INTERVAL_MS), Broker::checkpoint);
+    every(broker, |values| values.get(key::LOG_CLEANER_BACKOFF_MS), Broker::clean_logs);
     every(broker, |_| TRASH_INTERVAL_MS, |broker| broker.replicas.empty_trash(broker.clock().now()));
+    // 0 stands for never.
+    let snapshots = |values: &crate::config::Values| match values.get(key::METADATA_LOG_MAX_SNAPSHOT_INTERVAL_MS) {
+        0 => i64::MAX,
+        interval => interval,
+    };
+    every(broker, snapshots, |broker| broker.controller.snapshot_if_due());
     let recovering = broker.clone();
     broker.shutdown().spawn(async move {
         // It ends early only with its runtime.
@@ -45,6 +52,18 @@ fn every(broker: &Arc<Broker>, interval_ms: fn(&crate::config::Values) -> i64, j
 }
 
 impl Broker {
+    /// Compacts the logs that are due (`log.cleaner.enable`).
+    fn clean_logs(&self) {
+        let values = self.values();
+        if !values.get(key::LOG_CLEANER_ENABLE) {
+            return;
+        }
+        let spec =
+            |id: &TopicPartition| self.controller.read(|image| self.partition_spec(image, &id.topic, id.partition));
+        let room = usize::try_from(values.get(key::LOG_CLEANER_DEDUPE_BUFFER_SIZE)).unwrap_or(0);
+        self.replicas.clean(room, &|| self.shutdown.has_begun(), spec);
+    }
+
     /// Opens, and so recovers, the logs that an unclean stop left behind and nobody has asked for yet.
     fn recover_logs(&self) {
         let spec =

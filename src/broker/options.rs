@@ -13,7 +13,7 @@ use super::{Broker, Node, background};
 use crate::common::clock::SharedClock;
 use crate::common::shutdown::Shutdown;
 use crate::config::{ConfigError, Values, broker as key, rules};
-use crate::controller::{Controller, ControllerError};
+use crate::controller::{Controller, ControllerError, SnapshotLimits};
 use crate::log::fs::FileSystem;
 use crate::log::{Handles, LogDir, StorageError};
 use crate::metadata::plan;
@@ -68,7 +68,12 @@ impl Broker {
         let handles = Handles::new(file_system, MAX_OPEN_FILES);
         let dir = LogDir::open(handles, &PathBuf::from(dir), &std::process::id().to_string())?;
         let meta = dir.claim(None, node_id)?;
-        let controller = Arc::new(Controller::open(&dir, clock.clone(), durable, plan::bootstrap)?);
+        let limits = SnapshotLimits {
+            bytes: u64::try_from(properties.get(key::METADATA_LOG_MAX_RECORD_BYTES_BETWEEN_SNAPSHOTS))
+                .unwrap_or(u64::MAX),
+            interval_ms: properties.get(key::METADATA_LOG_MAX_SNAPSHOT_INTERVAL_MS),
+        };
+        let controller = Arc::new(Controller::open(&dir, clock.clone(), durable, limits, plan::bootstrap)?);
         let values = controller.read(|image| plan::broker_values(image, &properties, node_id))?;
         let node = Node {
             id: node_id,
@@ -119,8 +124,7 @@ impl Broker {
 
     /// The bytes of the volume that the records lie on, and how many of them are free; `None` where it does not tell.
     pub(crate) fn log_dir_volume(&self) -> Option<(i64, i64)> {
-        let volume = rustix::fs::statvfs(self.log_dir()).ok()?;
-        let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(volume.f_frsize)).ok();
-        Some((bytes(volume.f_blocks)?, bytes(volume.f_bavail)?))
+        let volume = self.replicas.dir().handles().fs().volume(self.log_dir()).ok()?;
+        Some((i64::try_from(volume.total).ok()?, i64::try_from(volume.usable).ok()?))
     }
 }

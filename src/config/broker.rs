@@ -86,6 +86,11 @@ keys! {
     LOG_DIRS: Option<List> = "log.dirs", (null), Any, High, Honoured;
     /// The dir of the metadata log; without it, the first data dir.
     METADATA_LOG_DIR: Option<Text> = "metadata.log.dir", (null), Any, High, NoEffect("the metadata log lives in the data dir");
+    /// A snapshot of the metadata is written once so many bytes of records came since the last one.
+    METADATA_LOG_MAX_RECORD_BYTES_BETWEEN_SNAPSHOTS: LongBytes = "metadata.log.max.record.bytes.between.snapshots", (20 * MIB), AtLeast(1),
+        High, Honoured;
+    /// A snapshot of the metadata is written when the last one is this old and a record came since; 0 never does.
+    METADATA_LOG_MAX_SNAPSHOT_INTERVAL_MS: Ms = "metadata.log.max.snapshot.interval.ms", (HOUR), AtLeast(0), High, Honoured;
 
     // Topics.
 
@@ -182,6 +187,8 @@ keys! {
     LOG_CLEANER_ENABLE: Bool = "log.cleaner.enable", (true), Any, Medium, Honoured;
     /// How long the cleaner rests when there is nothing to clean.
     LOG_CLEANER_BACKOFF_MS: Ms = "log.cleaner.backoff.ms", (15 * SECOND), AtLeast(0), Medium, Honoured, ClusterWide;
+    /// Bytes of keys that the cleaner remembers at a time; a log with more of them takes several runs.
+    LOG_CLEANER_DEDUPE_BUFFER_SIZE: LongBytes = "log.cleaner.dedupe.buffer.size", (128 * MIB), Any, Medium, Honoured, ClusterWide;
     /// Threads that clean.
     LOG_CLEANER_THREADS: Int = "log.cleaner.threads", (1), AtLeast(0), Medium, THREADS, ClusterWide;
     /// How often the high watermarks are written.

@@ -97,15 +97,12 @@ not_yet! {
     "kafka.metrics.polling.interval.secs" Int (10) AtLeast(1);
     "kafka.metrics.reporters" List ("");
     "leader.imbalance.check.interval.seconds" Long (300) AtLeast(1);
-    "log.cleaner.dedupe.buffer.size" Long (134_217_728);
     "log.cleaner.io.buffer.load.factor" Double (0.9);
     "log.cleaner.io.buffer.size" Bytes (524_288) AtLeast(0);
     "log.cleaner.io.max.bytes.per.second" Double (f64::MAX);
     "log.dir.failure.timeout.ms" Ms (30_000) AtLeast(1);
     "max.connection.creation.rate" Int (i32::MAX as i64) AtLeast(0);
     "max.connections.per.ip.overrides" Text ("");
-    "metadata.log.max.record.bytes.between.snapshots" Long (20_971_520) AtLeast(1);
-    "metadata.log.max.snapshot.interval.ms" Ms (3_600_000) AtLeast(0);
     "metadata.log.segment.bytes" Bytes (1_073_741_824) AtLeast(8_388_608);
     "metadata.log.segment.ms" Ms (604_800_000);
     "metadata.max.idle.interval.ms" IntMs (500) AtLeast(0);

@@ -3,13 +3,17 @@
 //! [`Controller::propose`] is the only way to change the image. It asks for the records that a wish comes to, appends
 //! them as one batch to `__cluster_metadata-0`, in Kafka's own format, syncs, and applies them: so an image is never
 //! ahead of its log, and a wish takes effect whole or not at all. [`Controller::open`] reads the newest snapshot, if
-//! there is one, then the log behind it, and has the same image again; `journal` knows how they lie on disk.
+//! there is one, then the log behind it, and has the same image again; `journal` knows how they lie on disk, and writes
+//! a new `snapshot` from time to time, so that the log does not grow for ever.
 //!
 //! There is one controller in a cluster of one, so nobody has to agree: this room is where the vote will go.
 //!
 //! It never knows who wishes, or why.
 
 mod journal;
+mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use parking_lot::{Mutex, RwLock};
 
@@ -67,7 +71,7 @@ pub enum ControllerError {
         /// Why.
         problem: String,
     },
-    /// A snapshot cannot be read.
+    /// A snapshot cannot be read or written.
     #[error("the metadata snapshot {name}: {source}")]
     Snapshot {
         /// Its file name.
@@ -75,6 +79,15 @@ pub enum ControllerError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+/// When a snapshot is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotLimits {
+    /// `metadata.log.max.record.bytes.between.snapshots`.
+    pub bytes: u64,
+    /// `metadata.log.max.snapshot.interval.ms`; 0 for never.
+    pub interval_ms: i64,
 }
 
 /// The cluster's metadata and its log.
@@ -93,9 +106,10 @@ impl Controller {
         dir: &LogDir,
         clock: SharedClock,
         durable: bool,
+        limits: SnapshotLimits,
         bootstrap: impl FnOnce() -> Vec<MetadataRecord>,
     ) -> Result<Controller, ControllerError> {
-        let (journal, image) = Journal::open(dir, clock.now(), durable)?;
+        let (journal, image) = Journal::open(dir, clock.now(), durable, limits)?;
         let is_new = journal.is_empty();
         let controller = Controller { image: RwLock::new(image), journal: Mutex::new(journal), clock };
         if is_new {
@@ -125,6 +139,17 @@ impl Controller {
         Ok(answer)
     }
 
+    /// Writes a snapshot if the last one is old, and there is something new.
+    pub fn snapshot_if_due(&self) {
+        self.snapshot(&mut self.journal.lock());
+    }
+
+    fn snapshot(&self, journal: &mut Journal) {
+        if let Err(error) = journal.snapshot_if_due(&self.image.read(), self.clock.now()) {
+            tracing::warn!(%error, "a snapshot of the metadata was not written: its log goes on");
+        }
+    }
+
     /// Makes sure that all is on the disk, and closes the log.
     pub fn close(&self) -> Result<(), ControllerError> {
         self.journal.lock().close(self.clock.now())
@@ -139,6 +164,8 @@ impl Controller {
         for (offset, record) in (first..).zip(records) {
             image.apply(record).map_err(|source| ControllerError::Image { offset, source })?;
         }
+        drop(image);
+        self.snapshot(journal);
         Ok(())
     }
 }

@@ -87,6 +87,12 @@ impl Default for LogConfig {
 }
 
 impl LogConfig {
+    /// How old a segment may get. One that grows is not compacted, so a compacted log ends it by
+    /// `max.compaction.lag.ms` too.
+    pub(crate) fn max_segment_ms(&self) -> i64 {
+        if self.compact { self.segment_ms.min(self.max_compaction_lag_ms) } else { self.segment_ms }
+    }
+
     /// How large a segment's file may get, and so how much of it is mapped.
     pub(crate) fn map_len(&self) -> u64 {
         self.segment_bytes.clamp(1, i32::MAX as u64)

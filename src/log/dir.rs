@@ -38,7 +38,7 @@ pub const LOCK: &str = ".lock";
 pub struct LogDir {
     root: PathBuf,
     handles: Handles,
-    _lock: Box<dyn FileLock>,
+    lock: Box<dyn FileLock>,
     clean: bool,
     previous_broker_epoch: Option<i64>,
     recovery_points: Offsets,
@@ -74,7 +74,7 @@ impl LogDir {
     /// [`StorageError::Locked`] where another broker has it, and the file system's.
     pub fn open(handles: Handles, root: &Path, holder: &str) -> Result<LogDir, StorageError> {
         let fs = handles.fs().clone();
-        fs.create_dir_all(root).map_err(StorageError::io("making", root))?;
+        make_root(fs.as_ref(), root).map_err(StorageError::io("making", root))?;
         let path = root.join(LOCK);
         let lock = match fs.lock(&path) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -91,7 +91,7 @@ impl LogDir {
         let mut dir = LogDir {
             root: root.to_owned(),
             handles,
-            _lock: lock,
+            lock,
             clean: false,
             previous_broker_epoch: None,
             recovery_points: Offsets::new(),
@@ -216,6 +216,16 @@ impl LogDir {
         self.root.join(partition.to_string())
     }
 
+    /// Whether a partition's folder holds a segment besides the one that grows.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn closed_segments(&self, partition: &TopicPartition) -> Result<bool, StorageError> {
+        let path = self.path_of(partition);
+        let entries = self.fs().list(&path).map_err(StorageError::io("listing", &path))?;
+        Ok(entries.iter().filter(|entry| entry.name.ends_with(".log")).nth(1).is_some())
+    }
+
     /// The topic id in a partition's folder.
     ///
     /// # Errors
@@ -287,8 +297,17 @@ impl LogDir {
         name.drain(..excess);
         let dir = self.root.join(name);
         log.rename_dir(dir.clone())?;
-        log.release();
+        log.end();
         Ok(DeletedLog { dir, handles: self.handles.clone() })
+    }
+
+    /// Makes safe all that was written into the dir, by one call for however many logs: what
+    /// [`Log::close_unsynced`] asks for.
+    ///
+    /// # Errors
+    /// Something of it may be lost.
+    pub fn sync(&self) -> Result<(), StorageError> {
+        self.lock.sync_volume().map_err(|source| StorageError::SyncFailed { path: self.root.clone(), source })
     }
 
     /// Replaces one of the checkpoints ([`checkpoint::RECOVERY_POINT`] and its like), synced.
@@ -310,6 +329,22 @@ impl LogDir {
     }
 }
 
+/// Makes the log dir where it is not there, and its name safe: all that is synced in it would be lost with it.
+fn make_root(fs: &dyn FileSystem, root: &Path) -> io::Result<()> {
+    let mut missing = Vec::new();
+    for dir in root.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
+        if fs.stat(dir)?.is_some() {
+            break;
+        }
+        missing.push(dir);
+    }
+    fs.create_dir_all(root)?;
+    missing.iter().filter_map(|dir| dir.parent()).try_for_each(|parent| match parent.as_os_str().is_empty() {
+        true => fs.sync_dir(Path::new(".")),
+        false => fs.sync_dir(parent),
+    })
+}
+
 /// The partition of a folder's name.
 fn parse_name(name: &str) -> Option<TopicPartition> {
     let (topic, partition) = name.rsplit_once('-')?;
@@ -319,8 +354,11 @@ fn parse_name(name: &str) -> Option<TopicPartition> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::log::fs::RealFs;
+    use crate::log::fs::memory::MemoryFs;
+    use crate::log::fs::{RealFs, SharedFs};
 
     fn open(root: &Path) -> Result<LogDir, StorageError> {
         LogDir::open(Handles::new(RealFs::shared(), 64), root, "4711")
@@ -333,6 +371,21 @@ mod tests {
         assert!(open(root.path()).unwrap_err().to_string().contains("in use by process 4711"));
         drop(first);
         open(root.path()).unwrap();
+    }
+
+    #[test]
+    fn a_new_dir_is_not_lost_with_its_name() {
+        let fs = MemoryFs::new();
+        fs.create_dir_all(Path::new("/var")).unwrap();
+        let dir = LogDir::open(Handles::new(Arc::new(fs.clone()), 64), Path::new("/var/lib/data"), "1").unwrap();
+        let meta = dir.claim(None, 1).unwrap();
+        // Of each folder's names only those stay that were synced.
+        let image: SharedFs = Arc::new(fs.crash(fs.operations(), &mut |_| 0));
+        assert!(image.stat(Path::new("/var/lib")).unwrap().is_none(), "/var itself was never synced");
+        fs.sync_dir(Path::new("/")).unwrap();
+        let image: SharedFs = Arc::new(fs.crash(fs.operations(), &mut |_| 0));
+        let dir = LogDir::open(Handles::new(image, 64), Path::new("/var/lib/data"), "1").unwrap();
+        assert_eq!(dir.claim(None, 1).unwrap(), meta);
     }
 
     #[test]

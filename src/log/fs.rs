@@ -57,6 +57,15 @@ pub struct Stat {
     pub modified: Timestamp,
 }
 
+/// The room that there is where a folder lies, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Volume {
+    /// All of it.
+    pub total: u64,
+    /// What may still be written.
+    pub usable: u64,
+}
+
 /// Files and folders. Paths are taken as they are.
 pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
     /// Opens a file.
@@ -75,6 +84,8 @@ pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// Makes the names in a folder safe.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// The room that there is where `dir` lies.
+    fn volume(&self, dir: &Path) -> io::Result<Volume>;
     /// Takes a lock that lasts as long as the guard, and the process at most. `WouldBlock` where another has it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>>;
 }
@@ -86,6 +97,9 @@ pub type SharedFs = Arc<dyn FileSystem>;
 pub trait FileLock: fmt::Debug + Send + Sync {
     /// Writes who holds it into the lock's file, for the one who is refused.
     fn set_holder(&self, text: &str) -> io::Result<()>;
+    /// Makes safe whatever was written and named on the volume that the lock's file lies on: one call for thousands of
+    /// files. Fails where any of it could not be written since the lock was taken.
+    fn sync_volume(&self) -> io::Result<()>;
 }
 
 /// An open file. Positions are given with each call: a file has none of its own.

@@ -197,6 +197,11 @@ impl Log {
         self.failed || self.torn
     }
 
+    /// Whether it was closed or taken away: reads go on, writes are refused.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// The id in `partition.metadata`, `None` where there is none that can be read.
     pub fn topic_id(&self) -> Result<Option<Uuid>, StorageError> {
         partition_metadata::read(self.handles.fs().as_ref(), &self.dir)

@@ -44,7 +44,7 @@ pub mod transaction_index;
 pub mod truncate;
 
 pub use append::{AppendInfo, Origin};
-pub use compact::{Compacted, Compaction, CompactionReport};
+pub use compact::{Cleaned, Compaction, CompactionReport, Rewrite};
 pub use config::LogConfig;
 pub use dir::{DeletedLog, LogDir};
 pub use error::{AppendError, ReadError, RecordError, RecoveryReport, StorageError};

@@ -258,9 +258,11 @@ impl Opening {
                 cut = !whole;
                 segments.push(Arc::new(segment));
                 // A segment begins where the one before it ends, so a gap is what power took. Compaction makes gaps too:
-                // a compacted log syncs a segment before it begins the next, and has none of the other kind.
+                // a compacted log syncs a segment before it begins the next, and has none of the other kind, nor has
+                // what was compacted of a log that is not any more.
                 if let Some((next, _)) = bases.get(index + 1).filter(|(next, _)| *next > end && !cut)
                     && !self.options.config.compact
+                    && *next > self.options.cleaned_to
                 {
                     self.note(format!("segment {base} ends at offset {end}, and the next begins at {next}"));
                     self.report.truncated_at = Some(end);

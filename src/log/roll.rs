@@ -1,7 +1,7 @@
 //! Segments begin and end here, are made safe, and closed.
 //!
-//! A new segment begins when the last one would grow past `segment.bytes`, is older than `segment.ms`, has a full index,
-//! or cannot express the next offset. The old one gets its last time entry, and the producers are written down as they
+//! A new segment begins when the last one would grow past `segment.bytes`, is older than `segment.ms` (in a compacted log
+//! than `max.compaction.lag.ms` too), has a full index, or cannot express the next offset. The old one gets its last time entry, and the producers are written down as they
 //! are where the new one begins.
 //!
 //! Crash: nothing is made safe by a roll; the recovery point moves only when a flush has synced batches, indexes, epochs
@@ -61,24 +61,18 @@ impl Log {
         if due { self.roll_at(base_offset, now) } else { Ok(()) }
     }
 
-    /// Whether the last segment waited for `segment.ms`: by its first batch's timestamp and the newest one to come, or,
+    /// Whether the last segment has waited long enough: by its first batch's timestamp and the newest one to come, or,
     /// where there are no timestamps, by the clock.
     fn is_old(&mut self, segment: &Segment, newest: Timestamp, now: Timestamp) -> Result<bool, StorageError> {
         if self.active.first_timestamp.is_none() {
-            let mut first = None;
-            segment
-                .walk(0, |info| {
-                    first = Some(info.max_timestamp);
-                    false
-                })
-                .map_err(StorageError::io("reading", &segment.path()))?;
-            self.active.first_timestamp = first;
+            let first = segment.first_timestamp();
+            self.active.first_timestamp = first.map_err(StorageError::io("reading", &segment.path()))?;
         }
         let waited = match self.active.first_timestamp.filter(|first| *first >= 0) {
             Some(first) => newest.saturating_sub(first),
             None => now.saturating_sub(self.active.created),
         };
-        Ok(waited > self.config.segment_ms.saturating_sub(self.jitter(segment.base_offset())))
+        Ok(waited > self.config.max_segment_ms().saturating_sub(self.jitter(segment.base_offset())))
     }
 
     /// A part of `segment.jitter.ms` that is the same each time for the same segment.
@@ -192,22 +186,50 @@ impl Log {
     /// # Errors
     /// The shutdown is not clean then.
     pub fn close(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        self.close_as(now, Durability::Synced)
+    }
+
+    /// As [`Log::close`], but nothing is made safe: syncing ten thousand logs one by one takes minutes. The caller syncs
+    /// them all at once ([`LogDir::sync`](super::LogDir::sync)) and then tells [`Log::closed_safely`].
+    ///
+    /// # Errors
+    /// As [`Log::close`].
+    pub fn close_unsynced(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        self.close_as(now, Durability::Lazy)
+    }
+
+    /// Takes note that what [`Log::close_unsynced`] wrote is safe.
+    pub fn closed_safely(&mut self) {
+        if self.closed && !self.failed {
+            self.recovery_point = self.log_end;
+        }
+    }
+
+    fn close_as(&mut self, now: Timestamp, durability: Durability) -> Result<(), StorageError> {
         self.mend()?;
         let segment = Arc::clone(self.active_segment());
         if segment.size() > 0 {
-            segment.seal(Durability::Synced).map_err(StorageError::io("closing", &segment.path()))?;
+            segment.seal(durability).map_err(StorageError::io("closing", &segment.path()))?;
         }
-        self.flush(now)?;
+        if durability == Durability::Synced {
+            self.flush(now)?;
+        }
         // An empty log that never held anything has nothing to say: ten thousand of them close in no time.
         if self.log_end > 0 {
             if self.snapshot_at != self.log_end {
-                self.write_snapshot(self.log_end, Durability::Synced)?;
+                self.write_snapshot(self.log_end, durability)?;
             }
-            self.epochs.flush(self.handles.fs().as_ref(), &self.dir, Durability::Synced)?;
+            self.epochs.flush(self.handles.fs().as_ref(), &self.dir, durability)?;
         }
         self.closed = true;
         self.release();
         Ok(())
+    }
+
+    /// Ends a log that was taken away: reads go on, writes are refused, nothing is made safe.
+    pub(super) fn end(&mut self) {
+        self.closed = true;
+        self.release();
     }
 
     /// Closes all files; they open again when they are used. What an idle log holds of the machine it gives back.

@@ -225,7 +225,7 @@ impl Segment {
     }
 
     /// Walks all batches for the entries that both indexes should have.
-    fn build_indexes(&self) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    pub(crate) fn build_indexes(&self) -> io::Result<(Vec<u8>, Vec<u8>)> {
         let (mut offsets, mut times) = (Vec::new(), Vec::new());
         let mut pending = 0;
         let mut max = time_index::Entry { timestamp: -1, offset: self.base_offset };
@@ -443,11 +443,26 @@ impl Segment {
     /// Makes both indexes anew, after the file was found or made other than they say.
     pub(crate) fn rebuild_indexes(&self) -> io::Result<()> {
         let (offsets, times) = self.build_indexes()?;
+        self.set_indexes(offsets, times);
+        Ok(())
+    }
+
+    /// Gives both indexes the entries that [`Segment::build_indexes`] found.
+    pub(crate) fn set_indexes(&self, offsets: Vec<u8>, times: Vec<u8>) {
         let last = TimeIndex::new(self.base_offset, &times).last();
         self.offsets.set(offsets);
         self.times.set(times);
         *self.max_timestamp.lock() = last;
-        Ok(())
+    }
+
+    /// The largest timestamp of the first batch; `None` in an empty segment.
+    pub(crate) fn first_timestamp(&self) -> io::Result<Option<Timestamp>> {
+        let mut first = None;
+        self.walk(0, |info| {
+            first = Some(info.max_timestamp);
+            false
+        })?;
+        Ok(first)
     }
 
     /// When the file was last written; `None` where there is none.

@@ -61,6 +61,8 @@ pub struct PartitionImage {
     pub leader_epoch: LeaderEpoch,
     /// Rises with each change.
     pub partition_epoch: i32,
+    /// The log dir of each replica; zero where it is not known.
+    pub directories: Vec<Uuid>,
 }
 
 /// One broker that has registered.
@@ -76,6 +78,12 @@ pub struct BrokerImage {
     pub rack: Option<String>,
     /// Where clients reach it: the host and port of its first listener.
     pub endpoint: (String, u16),
+    /// New with each start of it that registers.
+    pub incarnation_id: Uuid,
+    /// Its log dirs.
+    pub log_dirs: Vec<Uuid>,
+    /// The features that it knows, and from which to which level.
+    pub features: Vec<(String, i16, i16)>,
 }
 
 /// Why a record does not fit the image.
@@ -111,12 +119,25 @@ pub enum ImageError {
 pub struct Image {
     topics: HashMap<String, TopicImage>,
     names: HashMap<Uuid, String>,
-    configs: HashMap<(ResourceType, String), Configs>,
+    pub(super) configs: HashMap<(ResourceType, String), Configs>,
     brokers: BTreeMap<NodeId, BrokerImage>,
     features: BTreeMap<String, i16>,
     next_producer_id: ProducerId,
     partitions: usize,
+    /// What Apache Kafka wrote and this cluster does not serve (ACLs, quotas, SCRAM), in its order: a snapshot hands it on.
+    pub(super) foreign: Vec<Foreign>,
 }
+
+/// A record that changes nothing here, as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Foreign {
+    pub(super) key: i16,
+    pub(super) value: bytes::Bytes,
+}
+
+/// Kafka's records that need not be handed on: fencing as it was told before it was a change of a registration (7, 8),
+/// and "nothing" (20), which an idle controller writes twice a second.
+const NOT_KEPT: [i16; 3] = [7, 8, 20];
 
 impl Image {
     /// The topic called `name`.
@@ -203,6 +224,10 @@ impl Image {
                 }
             }
             MetadataRecord::ProducerIds(ids) => self.next_producer_id = ids.next_producer_id,
+            MetadataRecord::UnregisterBroker(broker) => drop(self.brokers.remove(&broker.broker_id)),
+            MetadataRecord::Other { key, value } if !NOT_KEPT.contains(key) => {
+                self.foreign.push(Foreign { key: *key, value: value.clone() });
+            }
             MetadataRecord::Other { .. } => {}
         }
         Ok(())
@@ -222,6 +247,7 @@ impl Image {
             leader: record.leader,
             leader_epoch: record.leader_epoch,
             partition_epoch: record.partition_epoch,
+            directories: record.directories.clone(),
         };
         // A snapshot may say a partition again; otherwise they come in order.
         match usize::try_from(record.partition_id) {
@@ -249,6 +275,9 @@ impl Image {
         if let Some(replicas) = &record.replicas {
             partition.replicas = replicas.clone();
         }
+        if let Some(directories) = &record.directories {
+            partition.directories = directories.clone();
+        }
         // -2 stands for "as it was".
         if record.leader != -2 {
             partition.leader = record.leader;
@@ -259,8 +288,13 @@ impl Image {
     }
 
     fn apply_config(&mut self, record: &ConfigRecord) {
-        // Configs of resources that this cluster does not serve (client metrics, groups) are passed over.
-        let Some(kind) = ResourceType::from_code(record.resource_type) else { return };
+        // Resources that this cluster does not serve: client metrics, groups.
+        let Some(kind) = ResourceType::from_code(record.resource_type) else {
+            if let Ok(value) = MetadataRecord::Config(record.clone()).encode() {
+                self.foreign.push(Foreign { key: 4, value });
+            }
+            return;
+        };
         let key = (kind, record.resource_name.to_string());
         match &record.value {
             Some(value) => {
@@ -284,6 +318,13 @@ impl Image {
             fenced: record.fenced,
             rack: record.rack.as_ref().map(|rack| rack.to_string()),
             endpoint: record.end_points.first().map(|end| (end.host.to_string(), end.port)).unwrap_or_default(),
+            incarnation_id: record.incarnation_id,
+            log_dirs: record.log_dirs.clone(),
+            features: record
+                .features
+                .iter()
+                .map(|known| (known.name.to_string(), known.min_supported_version, known.max_supported_version))
+                .collect(),
         };
         self.brokers.insert(record.broker_id, image);
     }
@@ -294,6 +335,9 @@ impl Image {
                 1 => broker.fenced = true,
                 -1 => broker.fenced = false,
                 _ => {}
+            }
+            if !record.log_dirs.is_empty() {
+                broker.log_dirs = record.log_dirs.clone();
             }
         }
     }

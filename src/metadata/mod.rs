@@ -2,12 +2,13 @@
 //!
 //! What a cluster is (topics, partitions, configs, brokers, features, producer ids) is the sum of its metadata
 //! [`records`], in Kafka's own format. [`image`] applies them, one by one, and answers questions; [`plan`] decides what
-//! records a wish comes to (create this topic, alter that config), or why it must be refused. Neither knows where the
-//! records are kept or who asks.
+//! records a wish comes to (create this topic, alter that config), or why it must be refused; `snapshot` tells the image as
+//! the fewest records that make it. None knows where the records are kept or who asks.
 
 pub mod image;
 pub mod plan;
 pub mod records;
+mod snapshot;
 pub mod topic_name;
 
 #[cfg(test)]

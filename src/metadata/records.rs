@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Each is the value of one record in the log; keys are null. The types that this cluster uses are tables here; others
-//! that a log written by Apache Kafka may hold are kept as [`MetadataRecord::Other`] and change nothing.
+//! that a log written by Apache Kafka may hold are kept whole as [`MetadataRecord::Other`] and change nothing here.
 //!
 //! Crash: records that belong together are one batch, which is there whole or not at all.
 
@@ -34,6 +34,12 @@ message! {
         in_controlled_shutdown: bool [1+],
         log_dirs: Vec<Uuid> [3+] tag 0,
         cordoned_log_dirs: Option<Vec<Uuid>> [4+] tag 1,
+    }
+
+    /// A broker has gone for good.
+    UnregisterBrokerRecord (versions 0, flexible 0+) {
+        broker_id: i32,
+        broker_epoch: i64,
     }
 
     /// Where a broker listens.
@@ -154,15 +160,15 @@ macro_rules! records {
             Other {
                 /// Its type.
                 key: i16,
-                /// Its version.
-                version: i16,
+                /// All of it, with its frame.
+                value: Bytes,
             },
         }
 
         impl MetadataRecord {
             /// The record whose frame is `value`.
             pub fn decode(value: Bytes) -> Result<MetadataRecord, RecordError> {
-                let mut decoder = Decoder::new(value);
+                let mut decoder = Decoder::new(value.clone());
                 let frame = decoder.uvarint()?;
                 if frame != FRAME_VERSION {
                     return Err(RecordError::Frame(frame));
@@ -171,12 +177,12 @@ macro_rules! records {
                 let (key, version) = (number()?, number()?);
                 Ok(match key {
                     $($key => MetadataRecord::$name($record::decode(&mut decoder, version)?),)+
-                    _ => MetadataRecord::Other { key, version },
+                    _ => MetadataRecord::Other { key, value },
                 })
             }
 
-            /// The record in its frame, or `None` for one that is not ours to write.
-            pub fn encode(&self) -> Result<Option<Bytes>, EncodeError> {
+            /// The record in its frame.
+            pub fn encode(&self) -> Result<Bytes, EncodeError> {
                 let mut encoder = Encoder::new();
                 encoder.uvarint(FRAME_VERSION);
                 match self {
@@ -185,9 +191,9 @@ macro_rules! records {
                         encoder.uvarint($version);
                         record.encode(&mut encoder, $version)?;
                     })+
-                    MetadataRecord::Other { .. } => return Ok(None),
+                    MetadataRecord::Other { value, .. } => return Ok(value.clone()),
                 }
-                Ok(Some(encoder.finish().into_bytes()))
+                Ok(encoder.finish().into_bytes())
             }
         }
     };
@@ -195,6 +201,7 @@ macro_rules! records {
 
 records! {
     RegisterBroker(RegisterBrokerRecord) = 0, written as 3;
+    UnregisterBroker(UnregisterBrokerRecord) = 1, written as 0;
     Topic(TopicRecord) = 2, written as 0;
     Partition(PartitionRecord) = 3, written as 2;
     Config(ConfigRecord) = 4, written as 0;
@@ -220,7 +227,7 @@ mod tests {
             name: Str::from("t1"),
             topic_id: "T_g5ChGQTXe29S6lMn0h5Q".parse().unwrap(),
         });
-        let bytes = record.encode().unwrap().unwrap();
+        let bytes = record.encode().unwrap();
         assert_eq!(bytes[..6], [1, 2, 0, 3, b't', b'1']);
         assert_eq!(bytes.len(), 23, "as Kafka's dump tool tells");
         assert_eq!(MetadataRecord::decode(bytes).unwrap(), record);
@@ -229,7 +236,7 @@ mod tests {
     #[test]
     fn unknown_records_are_kept_apart() {
         let no_op = Bytes::from_static(&[1, 20, 0, 0]);
-        assert_eq!(MetadataRecord::decode(no_op).unwrap(), MetadataRecord::Other { key: 20, version: 0 });
+        assert_eq!(MetadataRecord::decode(no_op.clone()).unwrap(), MetadataRecord::Other { key: 20, value: no_op });
         assert!(matches!(MetadataRecord::decode(Bytes::from_static(&[2, 2, 0])), Err(RecordError::Frame(2))));
         assert!(MetadataRecord::decode(Bytes::from_static(&[1, 2, 0, 9])).is_err());
     }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use super::Partition;
+use super::cleaner::Cleaner;
 use super::trash::Trash;
 use crate::common::clock::SharedClock;
 use crate::common::ids::{LeaderEpoch, NodeId, Offset, Timestamp, TopicPartition, Uuid};
@@ -41,29 +42,47 @@ pub struct PartitionSpec {
     pub min_in_sync_replicas: i32,
 }
 
+/// How many logs are synced one by one at the end; more are synced at once, with all else on their volume.
+const MOST_SYNCED_ALONE: usize = 32;
+
 /// A partition that is being opened.
 type Slot = Arc<Mutex<Option<Arc<Partition>>>>;
 
 /// All partitions of a broker.
 #[derive(Debug)]
 pub struct ReplicaManager {
-    dir: LogDir,
-    clock: SharedClock,
+    pub(super) dir: LogDir,
+    pub(super) clock: SharedClock,
     open: RwLock<HashMap<String, HashMap<i32, Arc<Partition>>>>,
     opening: Mutex<HashMap<TopicPartition, Slot>>,
     /// Those that have a folder and were not opened yet.
-    closed: Mutex<BTreeSet<TopicPartition>>,
+    pub(super) closed: Mutex<BTreeSet<TopicPartition>>,
     /// What the checkpoints say of those that are not open.
-    kept: Mutex<Checkpoints>,
-    trash: Trash,
+    pub(super) kept: Mutex<Checkpoints>,
+    pub(super) trash: Trash,
+    pub(super) cleaner: Cleaner,
 }
 
 /// The offsets that a broker writes down for each partition.
 #[derive(Debug, Default, Clone)]
-struct Checkpoints {
+pub(super) struct Checkpoints {
     recovery_points: Offsets,
     log_starts: Offsets,
     high_watermarks: Offsets,
+    /// Written by the cleaner, when it has compacted a log.
+    pub(super) cleaned: Offsets,
+}
+
+impl Checkpoints {
+    /// Each with the name of its file.
+    fn all(&mut self) -> [(&'static str, &mut Offsets); 4] {
+        [
+            (checkpoint::RECOVERY_POINT, &mut self.recovery_points),
+            (checkpoint::HIGH_WATERMARK, &mut self.high_watermarks),
+            (checkpoint::LOG_START, &mut self.log_starts),
+            (checkpoint::CLEANER, &mut self.cleaned),
+        ]
+    }
 }
 
 impl ReplicaManager {
@@ -99,6 +118,7 @@ impl ReplicaManager {
             recovery_points: read(checkpoint::RECOVERY_POINT),
             log_starts: read(checkpoint::LOG_START),
             high_watermarks: read(checkpoint::HIGH_WATERMARK),
+            cleaned: read(checkpoint::CLEANER),
         };
         Ok(ReplicaManager {
             dir,
@@ -108,6 +128,7 @@ impl ReplicaManager {
             closed: Mutex::new(closed),
             kept: Mutex::new(kept),
             trash: Trash::default(),
+            cleaner: Cleaner::default(),
         })
     }
 
@@ -195,6 +216,7 @@ impl ReplicaManager {
     /// Forgets a topic and takes its folders away once `file.delete.delay.ms` is over; who holds a partition may still
     /// read what it has. `specs` are all of its partitions.
     pub fn remove_topic(&self, topic: &str, specs: Vec<PartitionSpec>) -> Result<(), StorageError> {
+        let mut removed = BTreeSet::new();
         for spec in specs {
             let id = spec.id.clone();
             let has_folder = self.closed.lock().contains(&id) || self.get(topic, id.partition).is_some();
@@ -205,16 +227,26 @@ impl ReplicaManager {
             let (deleted, delay) = partition
                 .with_log(|log| self.dir.delete_log(log).map(|deleted| (deleted, log.config().file_delete_delay_ms)))?;
             self.trash.put(deleted, self.clock.now().saturating_add(delay));
-            let mut kept = self.kept.lock();
-            kept.recovery_points.remove(&id);
-            kept.log_starts.remove(&id);
-            kept.high_watermarks.remove(&id);
-            drop(kept);
+            removed.insert(id.clone());
             if let Some(partitions) = self.open.write().get_mut(topic) {
                 partitions.remove(&id.partition);
             }
         }
         self.open.write().remove(topic);
+        self.forget(&removed)
+    }
+
+    /// Takes partitions out of the checkpoints that name them: a topic of the same name may come, and must not be taken
+    /// for as safe, or as compacted, as the old one was.
+    fn forget(&self, removed: &BTreeSet<TopicPartition>) -> Result<(), StorageError> {
+        let mut kept = self.kept.lock();
+        for (name, offsets) in kept.all() {
+            let before = offsets.len();
+            offsets.retain(|id, _| !removed.contains(id));
+            if offsets.len() < before {
+                self.dir.write_checkpoint(name, offsets)?;
+            }
+        }
         Ok(())
     }
 
@@ -264,11 +296,19 @@ impl ReplicaManager {
     pub fn close(&self, now: Timestamp) -> Result<(), StorageError> {
         self.trash.empty(Timestamp::MAX);
         let mut failed = None;
-        for partition in self.all_open() {
-            if let Err(error) = partition.with_log(|log| log.close(now)) {
+        let all = self.all_open();
+        let unsafe_ones = all.iter().filter(|partition| partition.with_log(|log| log.flush_job().is_some())).count();
+        let at_once = unsafe_ones > MOST_SYNCED_ALONE;
+        for partition in &all {
+            let closed = partition.with_log(|log| if at_once { log.close_unsynced(now) } else { log.close(now) });
+            if let Err(error) = closed {
                 tracing::error!(partition = %partition.id(), %error, "a log could not be closed");
                 failed = Some(error);
             }
+        }
+        if at_once {
+            self.dir.sync()?;
+            all.iter().for_each(|partition| partition.with_log(|log| log.closed_safely()));
         }
         self.checkpoint()?;
         match failed {

@@ -260,6 +260,11 @@ impl Partition {
         self.log.lock().set_config(config);
     }
 
+    /// Whether its log takes no writes any more: the topic is gone, or the broker stops.
+    pub fn is_closed(&self) -> bool {
+        self.log.lock().is_closed()
+    }
+
     /// Works on the log itself: what is due from time to time, and at the end.
     pub fn with_log<R>(&self, work: impl FnOnce(&mut Log) -> R) -> R {
         work(&mut self.log.lock())

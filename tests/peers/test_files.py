@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -204,3 +205,26 @@ def test_our_broker_takes_over_what_kafka_wrote(end: str, folder: Path, stage: S
             del found["old-cut"], found["times"]
     if before != after:
         pytest.fail(difference(before, after, "Apache Kafka", "strandline on its files"), pytrace=False)
+
+
+def test_kafkas_tool_reads_a_snapshot_of_our_metadata(folder: Path, stage: Stage) -> None:
+    """Written when the last one is old; the broker is one of its own, for it is told to be quick."""
+    if all(broker.name != "strandline" for broker in stage.brokers):
+        pytest.skip("STRANDLINE_PEERS=kafka leaves our broker out")
+    ours = start_strandline(folder / "snapshot", {"metadata.log.max.snapshot.interval.ms": "200"})
+    try:
+        create(ours.bootstrap, "snapshot", 3, retention_ms="1234")
+        home = ours.data_dir / "__cluster_metadata-0"
+        deadline = time.monotonic() + 30
+        while not (found := sorted(home.glob("*.checkpoint"))) or b"snapshot" not in found[-1].read_bytes():
+            assert time.monotonic() < deadline, f"no snapshot was written: {list(home.iterdir())}"
+        told = dump(stage.tools, found[-1], options=("--cluster-metadata-decoder",))
+    finally:
+        ours.stop()
+    shown = "\n".join(told)
+    assert "SnapshotHeader" in shown, shown
+    assert "SnapshotFooter" in shown, shown
+    kinds = re.findall(r'"type":"(\w+)"', shown)
+    assert kinds[0] == "FEATURE_LEVEL_RECORD", shown
+    assert kinds.count("PARTITION_RECORD") == 3, shown
+    assert '"name":"retention.ms","value":"1234"' in shown, shown

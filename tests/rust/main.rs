@@ -3,6 +3,7 @@
 
 mod alone;
 mod broker;
+mod cleaner;
 mod cli;
 mod floors;
 mod fuzz_corpus;

@@ -1,12 +1,15 @@
 //! A disk that is full, read-only or broken: writes are refused, reads go on, and when there is room again, so do writes.
+//! And a stop that power cuts short: it is marked as clean only where nothing can be lost any more.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
 use strandline::cluster::{BrokerSettings, RunningBroker};
-use strandline::log::fs::memory::{Fault, MemoryFs};
+use strandline::log::fs::FileSystem;
+use strandline::log::fs::memory::{Fault, MemoryFs, choices};
 use strandline::protocol::ErrorCode;
 
 use crate::wire::{Wire, batch};
@@ -66,4 +69,35 @@ fn a_disk_that_fills_up_within_a_batch_keeps_no_part_of_it() {
 #[test]
 fn a_disk_that_is_read_only_refuses_writes_until_it_is_not() {
     a_disk_that_fails(io::ErrorKind::ReadOnlyFilesystem, 0);
+}
+
+#[test]
+fn a_stop_with_many_logs_is_marked_as_clean_only_when_all_are_safe() {
+    let runtime = Runtime::new().unwrap();
+    let fs = MemoryFs::new();
+    let broker = start(&runtime, &fs);
+    let mut wire = Wire::connect(broker.address());
+    // More than are synced one by one.
+    let topics: Vec<String> = (0..40).map(|n| format!("tide-{n}")).collect();
+    for topic in &topics {
+        assert_eq!(wire.create(topic), ErrorCode::NONE);
+        assert_eq!(wire.produce(topic, batch(&["ebb", "flow"])).error_code, ErrorCode::NONE);
+    }
+    let begin = fs.operations();
+    runtime.block_on(broker.stop()).unwrap();
+    let end = fs.operations();
+    let mut clean = 0;
+    for at in (begin..end - 20).step_by(97).chain(end - 20..=end) {
+        let image = fs.crash(at, &mut choices(at as u64));
+        let marked = image.stat(Path::new("/data/.kafka_cleanshutdown")).unwrap().is_some();
+        let broker = start(&runtime, &image);
+        let mut wire = Wire::connect(broker.address());
+        for topic in topics.iter().filter(|_| marked) {
+            let whole = (ErrorCode::NONE, vec!["ebb".to_owned(), "flow".to_owned()]);
+            assert_eq!(wire.fetch(topic, 0), whole, "{topic} at {at} of {begin}..{end}");
+        }
+        clean += usize::from(marked);
+        runtime.block_on(broker.stop()).unwrap();
+    }
+    assert!(clean > 0);
 }

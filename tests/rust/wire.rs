@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use strandline::protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
+use strandline::protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use strandline::protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use strandline::protocol::messages::produce::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, TopicProduceData,
@@ -47,10 +47,19 @@ impl Wire {
 
     /// Makes a topic of one partition.
     pub(crate) fn create(&mut self, topic: &str) -> ErrorCode {
+        self.create_with(topic, &[])
+    }
+
+    /// Makes a topic of one partition with configs.
+    pub(crate) fn create_with(&mut self, topic: &str, configs: &[(&str, &str)]) -> ErrorCode {
+        let configs = configs
+            .iter()
+            .map(|(name, value)| CreatableTopicConfig { name: (*name).into(), value: Some((*value).into()) });
         let topics = vec![CreatableTopic {
             name: topic.into(),
             num_partitions: 1,
             replication_factor: 1,
+            configs: configs.collect(),
             ..CreatableTopic::default()
         }];
         let request = CreateTopicsRequest { topics, ..CreateTopicsRequest::default() };

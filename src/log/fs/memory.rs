@@ -13,8 +13,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Entry, File, FileLock, FileSystem, Map, OpenMode, Stat};
+use super::{Entry, File, FileLock, FileSystem, Map, OpenMode, Stat, Volume};
 use crate::common::ids::Timestamp;
+
+/// The size that a disk in memory gives itself.
+const TOTAL: u64 = 1 << 30;
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +57,7 @@ enum Op {
     Rename { from: PathBuf, to: PathBuf },
     Remove { path: PathBuf },
     SyncDir { dir: PathBuf },
+    SyncAll,
 }
 
 /// How operations fail.
@@ -97,6 +101,10 @@ impl MemoryFs {
         // What is subject to losing together: the bytes of one file, the names of one folder.
         let mut groups: BTreeMap<Group, (Vec<usize>, usize)> = BTreeMap::new();
         for (index, op) in journal.iter().enumerate() {
+            if let Op::SyncAll = op {
+                groups.values_mut().for_each(|(ops, safe)| *safe = ops.len());
+                continue;
+            }
             let (ops, safe) = groups.entry(op.group()).or_default();
             match op {
                 Op::Sync { .. } | Op::SyncDir { .. } => *safe = ops.len(),
@@ -150,6 +158,8 @@ impl Op {
             Op::Create { path, .. } | Op::CreateDir { path } | Op::Remove { path } => parent(path),
             Op::Rename { to, .. } => parent(to),
             Op::SyncDir { dir } => Group::Dir(dir.clone()),
+            // It is of all groups, which whoever asks must know.
+            Op::SyncAll => Group::Dir(PathBuf::new()),
         }
     }
 
@@ -222,7 +232,7 @@ impl State {
                 }
             }
             Op::Remove { path } => self.names.retain(|name, _| !name.starts_with(path)),
-            Op::Sync { .. } | Op::SyncDir { .. } => {}
+            Op::Sync { .. } | Op::SyncDir { .. } | Op::SyncAll => {}
         }
     }
 
@@ -330,6 +340,18 @@ impl FileSystem for MemoryFs {
         self.state.lock().perform(Op::SyncDir { dir: dir.to_owned() })
     }
 
+    fn volume(&self, dir: &Path) -> io::Result<Volume> {
+        let state = self.state.lock();
+        if state.names.get(dir) != Some(&Node::Dir) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let files = state.names.values().filter_map(|node| match node {
+            Node::File(inode) => Some(state.inodes[*inode].data.len() as u64),
+            Node::Dir => None,
+        });
+        Ok(Volume { total: TOTAL, usable: TOTAL.saturating_sub(files.sum()) })
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
         self.open(path, OpenMode::Create)?;
         if !self.state.lock().locks.insert(path.to_owned()) {
@@ -348,6 +370,10 @@ struct MemoryLock {
 impl FileLock for MemoryLock {
     fn set_holder(&self, text: &str) -> io::Result<()> {
         self.fs.open(&self.path, OpenMode::Fresh)?.write_at(0, &mut [IoSlice::new(text.as_bytes())])
+    }
+
+    fn sync_volume(&self) -> io::Result<()> {
+        self.fs.state.lock().perform(Op::SyncAll)
     }
 }
 
@@ -457,6 +483,31 @@ mod tests {
         }
         assert!(seen.contains(&b"safe"[..]) && seen.contains(&b"safemaybe"[..]) && seen.contains(&b"safema"[..]));
         assert!(seen.contains(&b"safe\0\0\0\0\0"[..]), "a length without its bytes");
+    }
+
+    #[test]
+    fn a_sync_of_the_volume_is_one_of_all_files_and_names() {
+        let fs = MemoryFs::new();
+        let lock = fs.lock(Path::new("/lock")).unwrap();
+        fs.create_dir_all(Path::new("/d")).unwrap();
+        write(&fs, "/d/a", b"safe");
+        write(&fs, "/d/b", b"safe too");
+        lock.sync_volume().unwrap();
+        write(&fs, "/d/a", b"lost");
+        write(&fs, "/d/c", b"lost");
+        let image = fs.crash(fs.operations(), &mut |_| 0);
+        let read = |name| read_file(&image, Path::new(name), 100).unwrap();
+        assert_eq!((read("/d/a").unwrap(), read("/d/b").unwrap()), (b"safe".to_vec(), b"safe too".to_vec()));
+        assert_eq!(read("/d/c"), None);
+    }
+
+    #[test]
+    fn what_is_written_takes_room() {
+        let fs = MemoryFs::new();
+        fs.create_dir_all(Path::new("/d")).unwrap();
+        write(&fs, "/d/a", b"1234");
+        assert_eq!(fs.volume(Path::new("/d")).unwrap(), Volume { total: TOTAL, usable: TOTAL - 4 });
+        assert!(fs.volume(Path::new("/e")).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::FlockOperation;
 
 use super::map::FileMap;
-use super::{Entry, File, FileLock, FileSystem, Map, OpenMode, SharedFs, Stat};
+use super::{Entry, File, FileLock, FileSystem, Map, OpenMode, SharedFs, Stat, Volume};
 
 /// Most parts that one vectored write takes (Linux's `IOV_MAX`).
 const MOST_PARTS: usize = 1024;
@@ -83,6 +83,12 @@ impl FileSystem for RealFs {
         fs::File::open(dir)?.sync_all()
     }
 
+    fn volume(&self, dir: &Path) -> io::Result<Volume> {
+        let volume = rustix::fs::statvfs(dir)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(volume.f_frsize);
+        Ok(Volume { total: bytes(volume.f_blocks), usable: bytes(volume.f_bavail) })
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
         let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
@@ -97,6 +103,11 @@ impl FileLock for RealLock {
     fn set_holder(&self, text: &str) -> io::Result<()> {
         self.0.set_len(0)?;
         self.0.write_all_at(text.as_bytes(), 0)
+    }
+
+    fn sync_volume(&self) -> io::Result<()> {
+        // The kernel tells through a file what went wrong since it was opened: this one is open as long as the broker runs.
+        Ok(rustix::fs::syncfs(&self.0)?)
     }
 }
 
@@ -191,6 +202,14 @@ mod tests {
         assert_eq!(read_file(&RealFs, &path, 100).unwrap().unwrap(), b"7");
         drop(first);
         RealFs.lock(&path).unwrap();
+    }
+
+    #[test]
+    fn a_volume_tells_its_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = RealFs.volume(dir.path()).unwrap();
+        assert!(volume.total > 0 && volume.usable <= volume.total, "{volume:?}");
+        assert!(RealFs.volume(&dir.path().join("none")).is_err());
     }
 
     #[test]

@@ -7,6 +7,9 @@ use super::*;
 use crate::log::fs::memory::{MemoryFs, choices};
 use crate::record::Codec;
 
+/// For all keys there are.
+const ROOM: usize = 1 << 20;
+
 type Keyed = BTreeMap<String, (Offset, String)>;
 
 fn config() -> LogConfig {
@@ -63,15 +66,15 @@ fn the_last_record_of_each_key_stays_at_its_offset() {
     fill(&mut log, 400);
     let (before, offsets) = latest(&log);
     let held = log.reader().read(0, 3000, Offset::MAX, true).unwrap().records;
-    let (removed, report) = log.compact(NOW).unwrap().unwrap();
+    let (removed, report) = log.compact(NOW, ROOM).unwrap().unwrap();
     assert!(report.bytes_after * 3 < report.bytes_before && !removed.is_empty());
     assert_eq!(records(&held)[0].0, 0, "a reader in the middle goes on");
-    removed.delete().unwrap();
+    removed.iter().for_each(|removed| removed.delete().unwrap());
     let (after, kept) = latest(&log);
     assert_eq!(after, before);
     assert!(kept.len() < offsets.len() / 3 && kept.is_sorted());
     assert_eq!((log.log_start_offset(), log.log_end_offset()), (0, 800));
-    assert!(log.compact(NOW).unwrap().is_none(), "nothing is dirty");
+    assert!(log.compact(NOW, ROOM).unwrap().is_none(), "nothing is dirty");
     fill(&mut log, 100);
     let (before, _) = latest(&log);
     removed_all(&mut log, NOW);
@@ -81,7 +84,8 @@ fn the_last_record_of_each_key_stays_at_its_offset() {
 }
 
 fn removed_all(log: &mut Log, now: Timestamp) {
-    log.compact(now).unwrap().unwrap().0.delete().unwrap();
+    let (removed, _) = log.compact(now, ROOM).unwrap().unwrap();
+    removed.iter().for_each(|removed| removed.delete().unwrap());
 }
 
 #[test]
@@ -111,8 +115,8 @@ fn young_records_wait_for_the_lag() {
     let fs: SharedFs = Arc::new(MemoryFs::new());
     let (mut log, _) = open(&fs, LogConfig { min_compaction_lag_ms: 1000, ..config() });
     fill(&mut log, 100);
-    assert!(log.compaction(NOW + 500).unwrap().is_none());
-    assert!(log.compaction(NOW + 2000).unwrap().is_some());
+    assert!(log.compaction(NOW + 500, 400).unwrap().is_none());
+    assert!(log.compaction(NOW + 2000, 400).unwrap().is_some());
 }
 
 #[test]
@@ -148,12 +152,106 @@ fn segments_that_went_meanwhile_stay_gone() {
     let fs: SharedFs = Arc::new(MemoryFs::new());
     let (mut log, _) = open(&fs, config());
     fill(&mut log, 200);
-    let compaction = log.compaction(NOW).unwrap().unwrap();
-    let compacted = compaction.run().unwrap();
+    let compaction = log.compaction(NOW, 400).unwrap().unwrap();
+    let mut rewrite = compaction.read(ROOM, &|| false).unwrap();
     log.delete_records(200);
     let _ = log.enforce_retention(NOW, 400).unwrap();
     let (before, _) = latest(&log);
-    log.install(compacted).unwrap().0.delete().unwrap();
+    let mut replaced = Vec::new();
+    while let Some(cleaned) = rewrite.next(&|| false).unwrap() {
+        replaced.push(log.install(cleaned).unwrap().is_some());
+    }
+    assert!(!replaced[0] && replaced[replaced.len() - 1], "{replaced:?}");
     assert_eq!(latest(&log).0, before);
     assert_eq!(log.log_start_offset(), 200);
+}
+
+#[test]
+fn a_log_that_was_compacted_once_keeps_its_gaps_after_a_crash() {
+    let fs: SharedFs = Arc::new(MemoryFs::new());
+    let (mut log, _) = open(&fs, config());
+    fill(&mut log, 200);
+    removed_all(&mut log, NOW);
+    let (before, _) = latest(&log);
+    let cleaned_to = log.cleaned_to();
+    drop(log);
+    // The topic is not compacted any more, and no recovery point was written down.
+    let options = LogOptions { cleaned_to, ..options(&fs, "/flights-0", small()) };
+    let (log, report) = Log::open(options).unwrap();
+    assert_eq!((report.truncated_at, latest(&log).0), (None, before));
+}
+
+#[test]
+fn a_log_that_was_taken_away_is_not_compacted() {
+    let fs: SharedFs = Arc::new(MemoryFs::new());
+    let (mut log, _) = open(&fs, config());
+    fill(&mut log, 200);
+    let compaction = log.compaction(NOW, 400).unwrap().unwrap();
+    let mut rewrite = compaction.read(ROOM, &|| false).unwrap();
+    let cleaned = rewrite.next(&|| false).unwrap().unwrap();
+    log.close(NOW).unwrap();
+    assert!(log.install(cleaned).unwrap().is_none());
+    assert!(log.compaction(NOW, 400).unwrap().is_none());
+    assert!(!fs.list(std::path::Path::new("/flights-0")).unwrap().iter().any(|entry| entry.name.ends_with(".cleaned")));
+}
+
+#[test]
+fn a_run_that_is_given_up_leaves_nothing_behind() {
+    let fs: SharedFs = Arc::new(MemoryFs::new());
+    let (mut log, _) = open(&fs, config());
+    fill(&mut log, 200);
+    let asked = std::cell::Cell::new(0);
+    let stop = || {
+        asked.set(asked.get() + 1);
+        asked.get() > 250
+    };
+    let mut rewrite = log.compaction(NOW, 400).unwrap().unwrap().read(ROOM, &stop).unwrap();
+    let error = loop {
+        match rewrite.next(&stop) {
+            Ok(cleaned) => drop(log.install(cleaned.expect("it is stopped before its end")).unwrap()),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("interrupted"), "{error}");
+    let left = fs.list(std::path::Path::new("/flights-0")).unwrap();
+    assert_eq!(left.iter().filter(|entry| entry.name.ends_with(".cleaned")).count(), 0);
+    assert!(log.compaction(NOW, 400).unwrap().is_some(), "it begins anew");
+}
+
+#[test]
+fn more_keys_than_there_is_room_for_take_several_runs() {
+    let fs: SharedFs = Arc::new(MemoryFs::new());
+    let (mut log, _) = open(&fs, config());
+    fill(&mut log, 400);
+    let (before, _) = latest(&log);
+    let mut runs = 0;
+    let mut reached = 0;
+    while let Some((removed, report)) = log.compact(NOW, 500).unwrap() {
+        removed.iter().for_each(|removed| removed.delete().unwrap());
+        assert!(report.cleaned_to > reached);
+        (runs, reached) = (runs + 1, report.cleaned_to);
+    }
+    assert!(runs > 2, "{runs}");
+    assert_eq!(latest(&log).0, before);
+}
+
+#[test]
+fn an_old_record_makes_a_clean_log_due() {
+    let fs: SharedFs = Arc::new(MemoryFs::new());
+    let lag = LogConfig { min_cleanable_dirty_ratio: 1.0, max_compaction_lag_ms: 1000, ..config() };
+    let (mut log, _) = open(&fs, lag);
+    fill(&mut log, 100);
+    assert!(log.compaction(NOW + 1000, 200).unwrap().is_none());
+    assert!(log.compaction(NOW + 1001, 200).unwrap().is_some());
+}
+
+#[test]
+fn a_damaged_batch_is_not_written_anew() {
+    let fs = MemoryFs::new();
+    let shared: SharedFs = Arc::new(fs.clone());
+    let (mut log, _) = open(&shared, config());
+    fill(&mut log, 200);
+    fs.damage(std::path::Path::new("/flights-0/00000000000000000000.log"), 300);
+    let error = log.compact(NOW, ROOM).unwrap_err();
+    assert!(error.to_string().contains("CRC"), "{error}");
 }

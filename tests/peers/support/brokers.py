@@ -20,6 +20,8 @@ SETTINGS = {
     "group.initial.rebalance.delay.ms": "0",
     # Many scenarios write records of 2020, which must not be cleaned away while they are looked at.
     "log.retention.check.interval.ms": "3600000",
+    # Who waits for the log cleaner need not wait long.
+    "log.cleaner.backoff.ms": "200",
 }
 
 # A broker of one, and quick to end.
