@@ -51,15 +51,15 @@ keys! {
 
     // Connections.
 
-    /// The most connections at once; more are closed as they come.
+    /// The most connections at once; more wait until one has ended. Lowered below what there is, the longest silent are closed.
     MAX_CONNECTIONS: Int = "max.connections", (i32::MAX as i64), AtLeast(0), Medium, Honoured, ClusterWide;
-    /// The most connections at once from one address.
+    /// The most connections at once from one address; more are closed as they come.
     MAX_CONNECTIONS_PER_IP: Int = "max.connections.per.ip", (i32::MAX as i64), AtLeast(0), Medium, Honoured, ClusterWide;
     /// A connection that asks nothing for this long is closed.
     CONNECTIONS_MAX_IDLE_MS: Ms = "connections.max.idle.ms", (10 * MINUTE), Any, Medium, Honoured;
     /// The largest request; a larger one closes its connection.
     SOCKET_REQUEST_MAX_BYTES: Bytes = "socket.request.max.bytes", (100 * MIB), AtLeast(1), High, Honoured;
-    /// The most bytes of requests being worked on at once; reading from sockets waits when it is reached.
+    /// The most bytes of requests in work at once, at least `socket.request.max.bytes`; reading from sockets waits when it is reached.
     QUEUED_MAX_REQUEST_BYTES: LongBytes = "queued.max.request.bytes", (-1), SpecialOrAtLeast(-1, "no limit", 1), Medium, Honoured;
     /// Requests that may wait for a thread.
     QUEUED_MAX_REQUESTS: Int = "queued.max.requests", (500), AtLeast(1), High, NoEffect("requests wait in their connections, not in a queue");
