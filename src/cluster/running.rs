@@ -77,7 +77,8 @@ impl RunningBroker {
 
     /// `host:port`, as a client's `bootstrap.servers` takes it.
     pub fn bootstrap_servers(&self) -> String {
-        format!("{}:{}", self.advertised.0, self.advertised.1)
+        let (host, port) = &self.advertised;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
     /// The broker itself.

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a
 
 /// Listens and connects.
 pub trait Transport: Send + Sync + fmt::Debug + 'static {
-    /// Binds `host:port` (port 0: any free one).
+    /// Binds `host:port` (port 0: any free one; an empty host: every address).
     fn bind<'a>(&'a self, host: &'a str, port: u16) -> Pending<'a, Box<dyn Listener>>;
     /// Connects to `host:port`.
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> Pending<'a, BoxStream>;
@@ -56,7 +56,16 @@ impl Tcp {
 impl Transport for Tcp {
     fn bind<'a>(&'a self, host: &'a str, port: u16) -> Pending<'a, Box<dyn Listener>> {
         Box::pin(async move {
-            let listener = TcpListener::bind((host, port)).await?;
+            let listener = match host {
+                // One socket for both families, where the machine has the newer one.
+                "" => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+                    Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                        TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?
+                    }
+                    bound => bound?,
+                },
+                host => TcpListener::bind((host, port)).await?,
+            };
             Ok(Box::new(listener) as Box<dyn Listener>)
         })
     }
@@ -77,9 +86,26 @@ impl Listener for TcpListener {
 
     fn accept(&self) -> Pending<'_, (BoxStream, SocketAddr)> {
         Box::pin(async move {
-            let (stream, peer) = TcpListener::accept(self).await?;
+            let (stream, mut peer) = TcpListener::accept(self).await?;
             stream.set_nodelay(true)?;
+            // On a socket for both families an address of the older one comes in the clothes of the newer.
+            peer.set_ip(peer.ip().to_canonical());
             Ok((Box::new(stream) as BoxStream, peer))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_empty_host_is_every_address() {
+        let listener = Tcp.bind("", 0).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let _client = Tcp.connect("127.0.0.1", port).await.unwrap();
+        let (_, peer) = listener.accept().await.unwrap();
+        assert_eq!(peer.ip(), Ipv4Addr::LOCALHOST);
+        assert_eq!(Tcp.bind("", port).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 }
