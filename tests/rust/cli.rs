@@ -2,16 +2,20 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use strandline::log::AbortedTxn;
 use strandline::log::producer_snapshot;
 use strandline::log::producer_state::{ProducerBatch, ProducerStates};
+use strandline::protocol::messages::describe_log_dirs::DescribeLogDirsRequest;
 use strandline::record::{
     Batch, BatchBuilder, BatchOptions, Codec, Compression, EndTxnMarker, Header, ProducerState, TimestampType,
 };
 use tempfile::TempDir;
+
+use crate::wire::Wire;
 
 /// Runs the binary in `dir`: exit code, stdout, stderr.
 fn strandline(dir: &Path, args: &[&str]) -> (i32, String, String) {
@@ -323,6 +327,11 @@ log.retention.check.interval.ms=300000
     let address = told.strip_prefix("strandline is ready at ").unwrap_or_else(|| panic!("{told:?}")).trim();
     assert!(address.starts_with("localhost:"), "{told}");
     answer(dir.path(), &["topics", "list", "-b", address]);
+    let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
+    let mut wire = Wire::connect((Ipv4Addr::LOCALHOST, port).into());
+    let dirs = wire.call(&DescribeLogDirsRequest::default(), 4).unwrap();
+    let wanted = dir.path().canonicalize().unwrap().join("kraft-combined-logs");
+    assert_eq!(Path::new(dirs.results[0].log_dir.as_str()), wanted);
     let process = rustix::process::Pid::from_child(&serving);
     rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
     assert_eq!(serving.wait().unwrap().code(), Some(0));

@@ -7,7 +7,7 @@
 //!   a topic         all of its keys; what it does not set itself comes from the broker or the default
 //!   a broker        by node id; an empty name asks only for what is set for all brokers while they run
 //!   keys            null asks for all of them; one that is not known is left out
-//!   twice           the same question is answered once: a reply is far larger than what asks for it
+//!   twice           the same question is answered once, where Apache Kafka answers each time: 8 bytes would ask for 25,000
 //!   other kinds     INVALID_REQUEST
 
 use std::collections::HashSet;

@@ -25,7 +25,7 @@ pub(super) async fn handle(
     let mut groups = Vec::with_capacity(request.groups.len());
     let mut asked = HashSet::with_capacity(request.groups.len());
     for group_id in request.groups {
-        // Told once: a reply is far larger than what asks for it.
+        // Told once, where Apache Kafka tells it each time: a reply is far larger than what asks for it.
         if !asked.insert(group_id.clone()) {
             continue;
         }
