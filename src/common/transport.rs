@@ -38,6 +38,9 @@ pub type SharedTransport = Arc<dyn Transport>;
 pub trait Listener: Send + Sync + fmt::Debug {
     /// The address that was bound, with the real port.
     fn local_addr(&self) -> io::Result<SocketAddr>;
+    /// How many bytes the system may keep of what a connection that comes from now on was sent and has not taken;
+    /// without it, as many as it likes.
+    fn limit_send_buffer(&self, bytes: usize) -> io::Result<()>;
     /// The next connection and where it comes from.
     fn accept(&self) -> Pending<'_, (BoxStream, SocketAddr)>;
 }
@@ -84,6 +87,11 @@ impl Listener for TcpListener {
         TcpListener::local_addr(self)
     }
 
+    fn limit_send_buffer(&self, bytes: usize) -> io::Result<()> {
+        // What is accepted inherits it.
+        Ok(rustix::net::sockopt::set_socket_send_buffer_size(self, bytes)?)
+    }
+
     fn accept(&self) -> Pending<'_, (BoxStream, SocketAddr)> {
         Box::pin(async move {
             let (stream, mut peer) = TcpListener::accept(self).await?;
@@ -107,5 +115,15 @@ mod tests {
         let (_, peer) = listener.accept().await.unwrap();
         assert_eq!(peer.ip(), Ipv4Addr::LOCALHOST);
         assert_eq!(Tcp.bind("", port).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn the_send_buffer_of_what_is_accepted_is_limited() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        listener.limit_send_buffer(50_000).unwrap();
+        let _client = Tcp.connect("127.0.0.1", listener.local_addr().unwrap().port()).await.unwrap();
+        let (stream, _) = TcpListener::accept(&listener).await.unwrap();
+        // The system counts its own bookkeeping in, for which it doubles what it was told.
+        assert_eq!(rustix::net::sockopt::socket_send_buffer_size(&stream).unwrap(), 100_000);
     }
 }

@@ -17,7 +17,7 @@ const ONE_BROKER: Support = NoEffect("there is one broker, so there is nothing t
 const ONE_CONTROLLER: Support = NoEffect("the one broker is its own controller");
 const NO_TRANSACTIONS: Support = NoEffect("transactions are not served yet");
 const NO_SHARE_GROUPS: Support = NoEffect("share groups are not served yet");
-const SYSTEM_BUFFERS: Support = NoEffect("the system sizes socket buffers by itself");
+const RECEIVE_BUFFERS: Support = NoEffect("the system sizes receive buffers by itself");
 
 keys! {
     /// The broker keys that we honour, or accept and say why they have no effect.
@@ -65,10 +65,10 @@ keys! {
     QUEUED_MAX_REQUESTS: Int = "queued.max.requests", (500), AtLeast(1), High, NoEffect("requests wait in their connections, not in a queue");
     /// Connections that may wait to be accepted.
     SOCKET_LISTEN_BACKLOG_SIZE: Int = "socket.listen.backlog.size", (50), AtLeast(1), Medium, NoEffect("the system's own backlog is used");
-    /// The sockets' send buffer.
-    SOCKET_SEND_BUFFER_BYTES: Bytes = "socket.send.buffer.bytes", (100 * KIB), Any, High, SYSTEM_BUFFERS;
+    /// The sockets' send buffer; -1 leaves its size to the system.
+    SOCKET_SEND_BUFFER_BYTES: Bytes = "socket.send.buffer.bytes", (100 * KIB), Any, High, Honoured;
     /// The sockets' receive buffer.
-    SOCKET_RECEIVE_BUFFER_BYTES: Bytes = "socket.receive.buffer.bytes", (100 * KIB), Any, High, SYSTEM_BUFFERS;
+    SOCKET_RECEIVE_BUFFER_BYTES: Bytes = "socket.receive.buffer.bytes", (100 * KIB), Any, High, RECEIVE_BUFFERS;
     /// Threads that serve connections.
     NUM_NETWORK_THREADS: Int = "num.network.threads", (3), AtLeast(1), High, THREADS, ClusterWide;
     /// Threads that serve requests.

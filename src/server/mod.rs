@@ -83,6 +83,12 @@ impl Server {
             usize::try_from(values.get(key::SOCKET_REQUEST_MAX_BYTES)).unwrap_or(0),
             usize::try_from(values.get(key::QUEUED_MAX_REQUEST_BYTES)).ok(),
         );
+        // Else the system keeps megabytes for each connection that does not read.
+        if let Ok(bytes) = usize::try_from(values.get(key::SOCKET_SEND_BUFFER_BYTES))
+            && let Err(reason) = self.listener.limit_send_buffer(bytes)
+        {
+            warn!(address = %self.address, %reason, "the send buffer cannot have the size of socket.send.buffer.bytes");
+        }
         let max_idle = u64::try_from(values.get(key::CONNECTIONS_MAX_IDLE_MS)).ok().map(Duration::from_millis);
         let gate = Gate::default();
         loop {
