@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::Broker;
 use crate::config::alter::Alteration;
 use crate::config::{ConfigError, Values, broker, topic};
@@ -14,7 +16,12 @@ use crate::record::{Codec, Compression, TimestampType};
 impl Broker {
     /// The broker's configs as they hold now.
     pub(crate) fn values(&self) -> Arc<Values> {
-        self.values.read().clone()
+        self.values.borrow().clone()
+    }
+
+    /// The same, and the news when they change.
+    pub(crate) fn watch_values(&self) -> watch::Receiver<Arc<Values>> {
+        self.values.subscribe()
     }
 
     /// A topic's configs as they hold now; UNKNOWN_TOPIC_OR_PARTITION if there is no such topic.
@@ -101,7 +108,7 @@ impl Broker {
             ResourceType::Broker => {
                 let values =
                     self.controller.read(|image| plan::broker_values(image, &self.properties, self.node.id))?;
-                *self.values.write() = Arc::new(values);
+                self.values.send_replace(Arc::new(values));
                 self.replicas.all_open()
             }
         };

@@ -13,9 +13,12 @@
 //! that none starves. The cache has a fixed number of slots (`max.incremental.fetch.session.cache.slots`): a new session
 //! takes the slot of one that was idle for two minutes, or gets none and fetches in full each time.
 //!
+//! A session lives longer than the request that made it, so it keeps names of its own and not slices of a frame; and all
+//! sessions together hold at most [`MOST_PARTITIONS`], whoever asks for more fetches in full.
+//!
 //! Nothing here reads a log or waits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +30,9 @@ use crate::protocol::{ErrorCode, Str};
 /// A session that rested this long may be pushed out (as in Apache Kafka).
 const EVICTABLE_AFTER: Duration = Duration::from_secs(120);
 
+/// How many partitions all sessions together may hold.
+const MOST_PARTITIONS: usize = 1_000_000;
+
 /// A topic as a fetch names it: by id from version 13 on, by name before.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum TopicKey {
@@ -34,6 +40,16 @@ pub(crate) enum TopicKey {
     Id(Uuid),
     /// By its name.
     Name(Str),
+}
+
+impl TopicKey {
+    /// The same, without the frame that its name is a slice of.
+    fn owned(&self) -> TopicKey {
+        match self {
+            TopicKey::Id(id) => TopicKey::Id(*id),
+            TopicKey::Name(name) => TopicKey::Name(Str::from(name.as_str())),
+        }
+    }
 }
 
 /// What a consumer wants of one partition.
@@ -60,6 +76,18 @@ struct Entry {
     said: Option<Said>,
 }
 
+impl Entry {
+    fn new(target: Target) -> Entry {
+        Entry { target: Target { topic: target.topic.owned(), ..target }, said: None }
+    }
+
+    /// Asks for something else of the same partition.
+    fn update(&mut self, target: Target) {
+        let topic = std::mem::replace(&mut self.target.topic, TopicKey::Id(Uuid::ZERO));
+        self.target = Target { topic, ..target };
+    }
+}
+
 #[derive(Debug)]
 struct Session {
     epoch: i32,
@@ -73,8 +101,8 @@ impl Session {
         let same =
             |entry: &&mut Entry| entry.target.topic == target.topic && entry.target.partition == target.partition;
         match self.order.iter_mut().find(same) {
-            Some(entry) => entry.target = target,
-            None => self.order.push(Entry { target, said: None }),
+            Some(entry) => entry.update(target),
+            None => self.order.push(Entry::new(target)),
         }
     }
 
@@ -84,7 +112,7 @@ impl Session {
             let fresh = self.order.is_empty();
             for target in targets {
                 if fresh {
-                    self.order.push(Entry { target, said: None });
+                    self.order.push(Entry::new(target));
                 } else {
                     self.put(target);
                 }
@@ -97,10 +125,10 @@ impl Session {
         }
         for target in targets {
             match places.get(&(target.topic.clone(), target.partition)) {
-                Some(place) => self.order[*place].target = target,
+                Some(place) => self.order[*place].update(target),
                 None => {
                     places.insert((target.topic.clone(), target.partition), self.order.len());
-                    self.order.push(Entry { target, said: None });
+                    self.order.push(Entry::new(target));
                 }
             }
         }
@@ -123,17 +151,25 @@ struct Cache {
     sessions: HashMap<i32, Arc<Mutex<Session>>>,
 }
 
+impl Cache {
+    /// How many partitions all sessions hold.
+    fn partitions(&self) -> usize {
+        self.sessions.values().map(|session| session.lock().order.len()).sum()
+    }
+}
+
 /// All fetch sessions of a broker.
 #[derive(Debug)]
 pub(crate) struct FetchSessions {
     slots: usize,
+    most_partitions: usize,
     cache: Mutex<Cache>,
 }
 
 impl FetchSessions {
     /// A cache of `slots` sessions.
     pub(crate) fn new(slots: usize) -> FetchSessions {
-        FetchSessions { slots, cache: Mutex::default() }
+        FetchSessions { slots, most_partitions: MOST_PARTITIONS, cache: Mutex::default() }
     }
 
     /// Takes a request in: what it names becomes part of its session, and what is to be read comes out.
@@ -153,7 +189,13 @@ impl FetchSessions {
             let session_id = if epoch == 0 && !targets.is_empty() { self.open(&targets, now) } else { 0 };
             return Ok(Step { session_id, incremental: false, targets });
         }
-        let session = self.cache.lock().sessions.get(&session_id).cloned();
+        let mut cache = self.cache.lock();
+        if !targets.is_empty() && cache.partitions() + targets.len() > self.most_partitions {
+            // Most of them may be known to the session; but whoever comes here begins anew, and gets none if it is so.
+            cache.sessions.remove(&session_id);
+        }
+        let session = cache.sessions.get(&session_id).cloned();
+        drop(cache);
         let session = session.ok_or(ErrorCode::FETCH_SESSION_ID_NOT_FOUND)?;
         let mut session = session.lock();
         if session.epoch != epoch {
@@ -162,9 +204,11 @@ impl FetchSessions {
         session.epoch = epoch.checked_add(1).unwrap_or(1);
         session.last_used = now;
         session.put_all(targets);
-        session.order.retain(|Entry { target, .. }| {
-            !forgotten.iter().any(|(topic, partition)| *topic == target.topic && *partition == target.partition)
-        });
+        if !forgotten.is_empty() {
+            let forgotten: HashSet<(&TopicKey, i32)> =
+                forgotten.iter().map(|(topic, partition)| (topic, *partition)).collect();
+            session.order.retain(|Entry { target, .. }| !forgotten.contains(&(&target.topic, target.partition)));
+        }
         let targets = session.order.iter().map(|entry| entry.target.clone()).collect();
         Ok(Step { session_id, incremental: true, targets })
     }
@@ -195,6 +239,9 @@ impl FetchSessions {
 
     fn open(&self, targets: &[Target], now: Duration) -> i32 {
         let mut cache = self.cache.lock();
+        if cache.partitions() + targets.len() > self.most_partitions {
+            return 0;
+        }
         if cache.sessions.len() >= self.slots {
             let oldest = cache.sessions.iter().map(|(id, session)| (session.lock().last_used, *id)).min();
             match oldest {
@@ -281,5 +328,30 @@ mod tests {
         let later = NOW + EVICTABLE_AFTER + Duration::from_secs(1);
         let second = sessions.step((0, 0), vec![target(0, 0)], &[], later).unwrap().session_id;
         assert!(second != 0 && second != first);
+    }
+
+    #[test]
+    fn a_session_keeps_no_frame_in_memory() {
+        let sessions = FetchSessions::new(10);
+        let frame = bytes::Bytes::from(b"tide and a long frame behind it".to_vec());
+        let topic = TopicKey::Name(Str::from_utf8_lossy(frame.slice(..4)));
+        let named = Target { topic, ..target(0, 0) };
+        let id = sessions.step((0, 0), vec![named.clone()], &[], NOW).unwrap().session_id;
+        drop(sessions.step((id, 1), vec![Target { fetch_offset: 9, ..named }], &[], NOW).unwrap());
+        assert!(frame.is_unique());
+        assert_eq!(sessions.step((id, 2), vec![], &[], NOW).unwrap().targets[0].fetch_offset, 9);
+    }
+
+    #[test]
+    fn all_sessions_together_hold_only_so_many_partitions() {
+        let sessions = FetchSessions { most_partitions: 5, ..FetchSessions::new(10) };
+        let many = |count| (0..count).map(|n| target(n, 0)).collect::<Vec<_>>();
+        assert_eq!(sessions.step((0, 0), many(6), &[], NOW).unwrap().session_id, 0);
+        let first = sessions.step((0, 0), many(3), &[], NOW).unwrap().session_id;
+        assert_eq!(sessions.step((0, 0), many(3), &[], NOW).unwrap().session_id, 0);
+        assert_eq!(sessions.step((first, 1), vec![], &[], NOW).unwrap().targets.len(), 3);
+        let error = sessions.step((first, 2), many(4), &[], NOW).unwrap_err();
+        assert_eq!(error, ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+        assert!(sessions.step((0, 0), many(5), &[], NOW).unwrap().session_id != 0);
     }
 }

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use crate::common::clock::SharedClock;
 use crate::common::ids::{NodeId, Uuid};
@@ -88,7 +88,7 @@ pub struct Broker {
     /// What it was started with.
     properties: Arc<Values>,
     /// The same under what was set while it runs.
-    values: RwLock<Arc<Values>>,
+    values: watch::Sender<Arc<Values>>,
     clock: SharedClock,
     shutdown: Shutdown,
     controller: Arc<Controller>,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use super::fetch_session::FetchSessions;
 use super::groups::Groups;
@@ -90,7 +90,7 @@ impl Broker {
         let broker = Arc::new(Broker {
             node,
             properties,
-            values: RwLock::new(Arc::new(values)),
+            values: watch::Sender::new(Arc::new(values)),
             replicas: Arc::new(replicas),
             clock,
             shutdown: Shutdown::new(),

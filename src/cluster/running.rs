@@ -2,13 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::BrokerSettings;
 use crate::broker::{Broker, BrokerOptions, OpenError};
 use crate::config::listener::{Endpoint, advertised, bound};
 use crate::config::{ConfigError, Values, broker as key};
-use crate::server::{Limits, Server};
+use crate::server::Server;
 
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -67,13 +66,7 @@ impl RunningBroker {
         let address = server.address();
         let (host, port) = told(&properties, address).map_err(StartError::Listeners)?;
         broker.advertise(&host, port).await.map_err(|refusal| StartError::Listeners(refusal.message))?;
-        let values = broker.values();
-        let limits = Limits {
-            request_bytes: usize::try_from(values.get(key::SOCKET_REQUEST_MAX_BYTES)).unwrap_or(0),
-            connections: usize::try_from(values.get(key::MAX_CONNECTIONS)).unwrap_or(0),
-            idle: u64::try_from(values.get(key::CONNECTIONS_MAX_IDLE_MS)).ok().map(Duration::from_millis),
-        };
-        server.start(broker.clone(), limits, settings.clock, broker.shutdown().clone());
+        server.start(broker.clone(), settings.clock);
         Ok(RunningBroker { broker, address, advertised: (host, port) })
     }
 
@@ -84,7 +77,8 @@ impl RunningBroker {
 
     /// `host:port`, as a client's `bootstrap.servers` takes it.
     pub fn bootstrap_servers(&self) -> String {
-        format!("{}:{}", self.advertised.0, self.advertised.1)
+        let (host, port) = &self.advertised;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
     /// The broker itself.

@@ -17,7 +17,7 @@ const ONE_BROKER: Support = NoEffect("there is one broker, so there is nothing t
 const ONE_CONTROLLER: Support = NoEffect("the one broker is its own controller");
 const NO_TRANSACTIONS: Support = NoEffect("transactions are not served yet");
 const NO_SHARE_GROUPS: Support = NoEffect("share groups are not served yet");
-const SYSTEM_BUFFERS: Support = NoEffect("the system sizes socket buffers by itself");
+const RECEIVE_BUFFERS: Support = NoEffect("the system sizes receive buffers by itself");
 
 keys! {
     /// The broker keys that we honour, or accept and say why they have no effect.
@@ -51,24 +51,24 @@ keys! {
 
     // Connections.
 
-    /// The most connections at once; more are closed as they come.
+    /// The most connections at once; more wait until one has ended. Lowered below what there is, the longest silent are closed.
     MAX_CONNECTIONS: Int = "max.connections", (i32::MAX as i64), AtLeast(0), Medium, Honoured, ClusterWide;
-    /// The most connections at once from one address.
+    /// The most connections at once from one address; more are closed as they come.
     MAX_CONNECTIONS_PER_IP: Int = "max.connections.per.ip", (i32::MAX as i64), AtLeast(0), Medium, Honoured, ClusterWide;
     /// A connection that asks nothing for this long is closed.
     CONNECTIONS_MAX_IDLE_MS: Ms = "connections.max.idle.ms", (10 * MINUTE), Any, Medium, Honoured;
     /// The largest request; a larger one closes its connection.
     SOCKET_REQUEST_MAX_BYTES: Bytes = "socket.request.max.bytes", (100 * MIB), AtLeast(1), High, Honoured;
-    /// The most bytes of requests being worked on at once; reading from sockets waits when it is reached.
+    /// The most bytes of requests in work at once, at least `socket.request.max.bytes`; reading from sockets waits when it is reached.
     QUEUED_MAX_REQUEST_BYTES: LongBytes = "queued.max.request.bytes", (-1), SpecialOrAtLeast(-1, "no limit", 1), Medium, Honoured;
     /// Requests that may wait for a thread.
     QUEUED_MAX_REQUESTS: Int = "queued.max.requests", (500), AtLeast(1), High, NoEffect("requests wait in their connections, not in a queue");
     /// Connections that may wait to be accepted.
     SOCKET_LISTEN_BACKLOG_SIZE: Int = "socket.listen.backlog.size", (50), AtLeast(1), Medium, NoEffect("the system's own backlog is used");
-    /// The sockets' send buffer.
-    SOCKET_SEND_BUFFER_BYTES: Bytes = "socket.send.buffer.bytes", (100 * KIB), Any, High, SYSTEM_BUFFERS;
+    /// The sockets' send buffer; -1 leaves its size to the system.
+    SOCKET_SEND_BUFFER_BYTES: Bytes = "socket.send.buffer.bytes", (100 * KIB), Any, High, Honoured;
     /// The sockets' receive buffer.
-    SOCKET_RECEIVE_BUFFER_BYTES: Bytes = "socket.receive.buffer.bytes", (100 * KIB), Any, High, SYSTEM_BUFFERS;
+    SOCKET_RECEIVE_BUFFER_BYTES: Bytes = "socket.receive.buffer.bytes", (100 * KIB), Any, High, RECEIVE_BUFFERS;
     /// Threads that serve connections.
     NUM_NETWORK_THREADS: Int = "num.network.threads", (3), AtLeast(1), High, THREADS, ClusterWide;
     /// Threads that serve requests.

@@ -56,6 +56,12 @@ fn broker_rules(values: &Values) -> Option<String> {
              not be larger"
         ));
     }
+    let (all, one) = (values.get(broker::QUEUED_MAX_REQUEST_BYTES), values.get(broker::SOCKET_REQUEST_MAX_BYTES));
+    if all > 0 && all < one {
+        return Some(format!(
+            "queued.max.request.bytes is {all} and socket.request.max.bytes is {one}: the first must not be smaller"
+        ));
+    }
     let dirs = data_dirs(values);
     if dirs.len() != 1 {
         let dirs = dirs.join(",");

@@ -163,6 +163,8 @@ fn keys_that_do_not_go_together_are_refused() {
     assert!(broker_error(&[("node.id", "1"), ("broker.id", "2")]).contains("they must agree"));
     assert!(broker_error(&[("process.roles", "broker")]).contains("it must be broker,controller"));
     assert!(broker_error(&[("log.dirs", "/a,/b")]).contains("it must name one directory"));
+    let queued = broker_error(&[("queued.max.request.bytes", "1000")]);
+    assert!(queued.contains("socket.request.max.bytes is 104857600: the first must not be smaller"), "{queued}");
     assert!(broker_error(&[("listeners", "SSL://:9093")]).contains("only PLAINTEXT is served yet"));
     assert!(broker_error(&[("listeners", "INSIDE://:1")]).contains("add INSIDE:PLAINTEXT"));
     assert!(broker_error(&[("listeners", "PLAINTEXT://a:1,PLAINTEXT://b:2")]).contains("a name of its own"));

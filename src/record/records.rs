@@ -13,12 +13,19 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use parking_lot::Mutex;
+
 use crate::common::ids::{Offset, Timestamp};
 
 use super::batch::{Batch, TimestampType};
-use super::compression::decompress;
+use super::compression::{CompressionError, decompress};
 use super::error::BatchError;
 use super::varint::{read_varint, read_varlong};
+
+/// Up to this many bytes a batch is decompressed whatever else is.
+const AT_ANY_TIME: usize = 16 << 20;
+/// Held by the one that decompresses more.
+static LARGE: Mutex<()> = Mutex::new(());
 
 /// A batch and its records, decompressed if they had to be.
 #[derive(Debug, Clone)]
@@ -126,7 +133,8 @@ impl<'a> Batch<'a> {
     /// Checks all that a producer must keep to, building nothing: the count and the last delta agree, offset deltas are
     /// dense from 0, each length is exact, every byte is used. The CRC is [`Batch::verify_crc`]'s.
     ///
-    /// `scratch` takes the decompressed records, and may be used again; `limit` caps them.
+    /// `scratch` takes the decompressed records, and may be used again; `limit` caps them. Of batches that come to more
+    /// than 16 MiB one is walked at a time in the whole process.
     ///
     /// # Errors
     /// Any [`BatchError`] but `Incomplete`, `Length`, `Magic` and `Crc`.
@@ -138,12 +146,20 @@ impl<'a> Batch<'a> {
         if self.last_offset_delta() != count - 1 {
             return Err(self.contradiction("last offset delta", self.last_offset_delta().into(), i64::from(count) - 1));
         }
-        if self.is_compressed() {
-            scratch.clear();
-            self.decompress_into(limit, scratch)?;
-            self.survey(scratch)
-        } else {
-            self.survey(self.body_bytes())
+        if !self.is_compressed() {
+            return self.survey(self.body_bytes());
+        }
+        scratch.clear();
+        match self.decompress_into(limit.min(AT_ANY_TIME), scratch) {
+            Err(BatchError::Compression { cause: CompressionError::TooLarge { .. }, .. }) if limit > AT_ANY_TIME => {
+                // One at a time, whatever the number of producers: so bombs cannot add up.
+                let _turn = LARGE.lock();
+                *scratch = Vec::new();
+                let survey = self.decompress_into(limit, scratch).and_then(|()| self.survey(scratch));
+                *scratch = Vec::new();
+                survey
+            }
+            decompressed => decompressed.and_then(|()| self.survey(scratch)),
         }
     }
 

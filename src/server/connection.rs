@@ -1,14 +1,17 @@
 //! One connection: requests come in a row, are worked on together, and are answered in their order.
 //!
 //! A request that must wait (a fetch with nothing to read, a member joining its group) does not hold up the work on
-//! those behind it, only their replies. At most [`PIPELINED`] requests of a connection are under way; the next stays in
-//! the socket, so a client that sends faster than it reads slows down by itself. A frame that makes no sense ends the
-//! connection with a logged reason: nothing after it can be trusted.
+//! those behind it, only their replies. At most [`PIPELINED`] requests of a connection are under way, and no further one
+//! is read while those and their replies hold [`HELD`] bytes; it stays in the socket, so a client that sends faster than
+//! it reads slows down by itself. One that does not read at all is closed: when it was silent for
+//! `connections.max.idle.ms`, or when the broker stops. A frame that makes no sense ends the connection with a logged
+//! reason: nothing after it can be trusted.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -17,20 +20,37 @@ use tokio::io::AsyncWriteExt;
 use tracing::{debug, warn};
 
 use super::frame::{FrameError, FrameReader};
+use super::gate::Place;
 use crate::broker::{Broker, Connection, Reply, ReplyFuture};
 use crate::common::clock::SharedClock;
 use crate::common::shutdown::Shutdown;
 use crate::common::transport::BoxStream;
+use crate::protocol::Frame;
 
 /// How many requests of one connection may be under way.
 const PIPELINED: usize = 64;
+/// How many bytes the requests of one connection and the replies that wait for their turn may hold before the next is
+/// read. One request is always read.
+const HELD: usize = 1 << 20;
 /// How long a connection may take for its last replies once the broker stops.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// A request that is under way, or its reply that waits for those before it.
 enum Slot {
-    Working(ReplyFuture),
+    /// The work, and how many bytes the request has.
+    Working(ReplyFuture, usize),
     Done(Reply),
+}
+
+impl Slot {
+    /// How many bytes it keeps in memory, about.
+    fn holds(&self) -> usize {
+        match self {
+            Slot::Working(_, bytes) => *bytes,
+            Slot::Done(Reply::Send(frame)) => frame.len(),
+            Slot::Done(Reply::Nothing | Reply::Close(_)) => 0,
+        }
+    }
 }
 
 /// What a connection needs of its listener.
@@ -40,6 +60,7 @@ pub(super) struct Session {
     pub(super) shutdown: Shutdown,
     pub(super) max_idle: Option<Duration>,
     pub(super) reader: FrameReader,
+    pub(super) place: Place,
 }
 
 /// Why a connection ended, where the other side did not just close it.
@@ -53,6 +74,10 @@ enum Ended {
     Refused(String),
     #[error("idle for {0:?} (connections.max.idle.ms)")]
     Idle(Duration),
+    #[error("silent for longer than others, and there are too many (max.connections)")]
+    Excess,
+    #[error("its replies were not read while the broker stopped")]
+    Unread,
 }
 
 /// Serves one connection until it ends.
@@ -62,7 +87,7 @@ pub(super) async fn serve(mut session: Session, mut stream: BoxStream, peer: Soc
     match ended {
         Ok(()) => debug!(%peer, "connection closed"),
         Err(Ended::Io(reason) | Ended::Frame(FrameError::Io(reason))) => debug!(%peer, %reason, "connection lost"),
-        Err(reason @ Ended::Idle(_)) => debug!(%peer, %reason, "connection closed"),
+        Err(reason @ (Ended::Idle(_) | Ended::Excess | Ended::Unread)) => debug!(%peer, %reason, "connection closed"),
         Err(reason) => warn!(%peer, %reason, "connection closed"),
     }
     // Tells the other side at once; it may be gone already.
@@ -70,40 +95,44 @@ pub(super) async fn serve(mut session: Session, mut stream: BoxStream, peer: Soc
 }
 
 async fn converse(session: &mut Session, connection: &Arc<Connection>, stream: &mut BoxStream) -> Result<(), Ended> {
+    let Session { broker, clock, shutdown, max_idle, reader, place } = session;
+    let line = Line { clock, shutdown, max_idle: *max_idle, place };
     let mut slots: VecDeque<Slot> = VecDeque::new();
-    let mut last_request = session.clock.monotonic();
-    let mut idle_timer = session.max_idle.map(|idle| session.clock.sleep(idle));
-    let stopping = session.shutdown.clone();
-    let stopping = stopping.begun();
-    tokio::pin!(stopping);
+    let mut last_request = clock.monotonic();
+    let mut idle_timer = max_idle.map(|idle| clock.sleep(idle));
+    let mut stopping = pin!(shutdown.begun());
+    let mut told_to_leave = pin!(place.told_to_leave());
     loop {
         tokio::select! {
             biased;
-            reply = next_reply(&mut slots), if !slots.is_empty() => answer(stream, reply).await?,
-            frame = session.reader.next(stream), if slots.len() < PIPELINED => match frame? {
+            reply = next_reply(&mut slots), if !slots.is_empty() => line.answer(stream, reply).await?,
+            frame = reader.next(stream), if may_read(&slots) => match frame? {
                 None => return Ok(()),
                 Some(frame) => {
-                    last_request = session.clock.monotonic();
-                    let mut work = session.broker.handle(connection, frame);
+                    last_request = clock.monotonic();
+                    place.heard(last_request);
+                    let bytes = frame.len();
+                    let mut work = broker.handle(connection, frame);
                     // The first step is taken here and now, so that appends happen in the order of the requests.
                     let first = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
                     match first {
-                        Poll::Ready(reply) if slots.is_empty() => answer(stream, reply).await?,
+                        Poll::Ready(reply) if slots.is_empty() => line.answer(stream, reply).await?,
                         Poll::Ready(reply) => slots.push_back(Slot::Done(reply)),
-                        Poll::Pending => slots.push_back(Slot::Working(work)),
+                        Poll::Pending => slots.push_back(Slot::Working(work, bytes)),
                     }
                 }
             },
             () = async { match idle_timer.as_mut() { Some(timer) => timer.await, None => std::future::pending().await } } => {
                 // One timer serves many requests: it is set again for what is left since the last of them.
-                let max_idle = session.max_idle.unwrap_or_default();
-                let idle = session.clock.monotonic().saturating_sub(last_request);
+                let max_idle = max_idle.unwrap_or_default();
+                let idle = clock.monotonic().saturating_sub(last_request);
                 if idle >= max_idle && slots.is_empty() {
                     return Err(Ended::Idle(idle));
                 }
                 let left = max_idle.saturating_sub(idle).max(Duration::from_millis(100));
-                idle_timer = Some(session.clock.sleep(left));
+                idle_timer = Some(clock.sleep(left));
             },
+            () = &mut told_to_leave => return Err(Ended::Excess),
             () = &mut stopping => break,
         }
     }
@@ -111,21 +140,26 @@ async fn converse(session: &mut Session, connection: &Arc<Connection>, stream: &
     let drain = async {
         while !slots.is_empty() {
             let reply = next_reply(&mut slots).await;
-            answer(stream, reply).await?;
+            line.answer(stream, reply).await?;
         }
         Ok(())
     };
     tokio::select! {
         ended = drain => ended,
-        () = session.clock.sleep(DRAIN) => Ok(()),
+        () = clock.sleep(DRAIN) => Ok(()),
     }
+}
+
+/// Whether another request may be read.
+fn may_read(slots: &VecDeque<Slot>) -> bool {
+    slots.len() < PIPELINED && slots.iter().map(Slot::holds).sum::<usize>() < HELD
 }
 
 /// Works on all requests under way, in their order, until the first of them has its reply.
 async fn next_reply(slots: &mut VecDeque<Slot>) -> Reply {
     poll_fn(|context| {
         for slot in slots.iter_mut() {
-            if let Slot::Working(work) = slot
+            if let Slot::Working(work, _) = slot
                 && let Poll::Ready(reply) = work.as_mut().poll(context)
             {
                 *slot = Slot::Done(reply);
@@ -143,11 +177,57 @@ async fn next_reply(slots: &mut VecDeque<Slot>) -> Reply {
     .await
 }
 
-async fn answer(stream: &mut BoxStream, reply: Reply) -> Result<(), Ended> {
-    match reply {
-        // All chunks in one call, where the system takes them.
-        Reply::Send(mut frame) => Ok(stream.write_all_buf(&mut frame).await?),
-        Reply::Nothing => Ok(()),
-        Reply::Close(reason) => Err(Ended::Refused(reason)),
+/// What replies go out under.
+struct Line<'a> {
+    clock: &'a SharedClock,
+    shutdown: &'a Shutdown,
+    max_idle: Option<Duration>,
+    place: &'a Place,
+}
+
+impl Line<'_> {
+    async fn answer(&self, stream: &mut BoxStream, reply: Reply) -> Result<(), Ended> {
+        let mut frame = match reply {
+            Reply::Send(frame) => frame,
+            Reply::Nothing => return Ok(()),
+            Reply::Close(reason) => return Err(Ended::Refused(reason)),
+        };
+        // All chunks in one call, where the system takes them; nearly always that is all there is to do.
+        let at_once = {
+            let mut write = pin!(stream.write_all_buf(&mut frame));
+            poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await
+        };
+        match at_once {
+            Poll::Ready(written) => Ok(written?),
+            Poll::Pending => self.press(stream, frame).await,
+        }
+    }
+
+    /// Writes what the system did not take at once, as the other side reads; ends where it does not.
+    async fn press(&self, stream: &mut BoxStream, mut frame: Frame) -> Result<(), Ended> {
+        let mut stopped = pin!(async {
+            self.shutdown.begun().await;
+            self.clock.sleep(DRAIN).await;
+        });
+        let mut told_to_leave = pin!(self.place.told_to_leave());
+        while !frame.is_empty() {
+            let idle = async {
+                match self.max_idle {
+                    Some(idle) => self.clock.sleep(idle).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                written = stream.write_buf(&mut frame) => match written? {
+                    0 => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                    _ => self.place.heard(self.clock.monotonic()),
+                },
+                () = &mut stopped => return Err(Ended::Unread),
+                () = &mut told_to_leave => return Err(Ended::Excess),
+                () = idle => return Err(Ended::Idle(self.max_idle.unwrap_or_default())),
+            }
+        }
+        Ok(())
     }
 }

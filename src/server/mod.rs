@@ -1,42 +1,52 @@
 //! Listeners and connections: bytes in, bytes out.
 //!
-//! A [`Server`] binds the broker's listeners, accepts connections up to `max.connections`, and serves each in a task of
-//! its own (`connection`), cutting what comes into frames ([`frame`]). What a request means, only the broker knows.
-//! When the broker's shutdown begins, no connection is accepted any more and each one writes its last replies.
+//! A [`Server`] binds the broker's listeners, accepts the connections that have a place (`gate`), and serves each in a
+//! task of its own (`connection`), cutting what comes into frames ([`frame`]). What a request means, only the broker
+//! knows. When the broker's shutdown begins, no connection is accepted any more and each one writes its last replies.
 
 mod connection;
 pub mod frame;
+mod gate;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::broker::Broker;
 use crate::common::buffer::BufferPool;
 use crate::common::clock::SharedClock;
 use crate::common::shutdown::Shutdown;
 use crate::common::transport::{Listener, SharedTransport};
+use crate::config::{Values, broker as key};
 use connection::Session;
-use frame::FrameReader;
+use frame::{FrameReader, Intake};
+use gate::Gate;
 
 /// How many bytes of request buffers are kept for later requests.
 const KEPT_BUFFERS: usize = 16 << 20;
 /// How long the listener rests when the system has no more files or memory for connections.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// What a server allows.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// The largest request in bytes (`socket.request.max.bytes`).
-    pub request_bytes: usize,
-    /// How many connections at once; more wait to be accepted (`max.connections`).
-    pub connections: usize,
-    /// How long a connection may send nothing; `None` for ever (`connections.max.idle.ms`).
-    pub idle: Option<Duration>,
+/// How many connections a server allows, as the configs say now.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// `max.connections`
+    connections: usize,
+    /// `max.connections.per.ip`
+    per_address: usize,
+}
+
+impl Limits {
+    fn of(values: &Values) -> Limits {
+        let count = |limit: i32| usize::try_from(limit).unwrap_or(0);
+        Limits {
+            connections: count(values.get(key::MAX_CONNECTIONS)),
+            per_address: count(values.get(key::MAX_CONNECTIONS_PER_IP)),
+        }
+    }
 }
 
 /// A listener that was bound and does not accept yet: its address is known, so the broker can advertise it.
@@ -59,29 +69,54 @@ impl Server {
         self.address
     }
 
-    /// Accepts connections and serves them until `shutdown` begins.
-    pub fn start(self, broker: Arc<Broker>, limits: Limits, clock: SharedClock, shutdown: Shutdown) {
-        let accepting = self.accept(broker, limits, clock, shutdown.clone());
-        shutdown.spawn(accepting);
+    /// Accepts connections and serves them until the broker's shutdown begins.
+    pub fn start(self, broker: Arc<Broker>, clock: SharedClock) {
+        let shutdown = broker.shutdown().clone();
+        shutdown.clone().spawn(self.accept(broker, clock, shutdown));
     }
 
-    async fn accept(self, broker: Arc<Broker>, limits: Limits, clock: SharedClock, shutdown: Shutdown) {
-        let pool = BufferPool::new(KEPT_BUFFERS);
-        let places = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
+    async fn accept(self, broker: Arc<Broker>, clock: SharedClock, shutdown: Shutdown) {
+        let mut configs = broker.watch_values();
+        let values = configs.borrow().clone();
+        let intake = Intake::new(
+            BufferPool::new(KEPT_BUFFERS),
+            usize::try_from(values.get(key::SOCKET_REQUEST_MAX_BYTES)).unwrap_or(0),
+            usize::try_from(values.get(key::QUEUED_MAX_REQUEST_BYTES)).ok(),
+        );
+        // Else the system keeps megabytes for each connection that does not read.
+        if let Ok(bytes) = usize::try_from(values.get(key::SOCKET_SEND_BUFFER_BYTES))
+            && let Err(reason) = self.listener.limit_send_buffer(bytes)
+        {
+            warn!(address = %self.address, %reason, "the send buffer cannot have the size of socket.send.buffer.bytes");
+        }
+        let max_idle = u64::try_from(values.get(key::CONNECTIONS_MAX_IDLE_MS)).ok().map(Duration::from_millis);
+        let gate = Gate::default();
         loop {
-            let place = tokio::select! {
-                place = places.clone().acquire_owned() => place,
-                () = shutdown.begun() => return,
-            };
+            let limits = Limits::of(&configs.borrow_and_update());
+            gate.shrink(limits.connections);
+            let full = gate.count() >= limits.connections;
             let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+                biased;
                 () = shutdown.begun() => return,
+                // The broker, which holds the other end, is held here.
+                _ = configs.changed() => continue,
+                () = gate.left(), if full => continue,
+                accepted = self.listener.accept(), if !full => accepted,
             };
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(reason) => {
                     warn!(address = %self.address, %reason, "could not accept a connection");
-                    clock.sleep(ACCEPT_REST).await;
+                    tokio::select! {
+                        () = clock.sleep(ACCEPT_REST) => continue,
+                        () = shutdown.begun() => return,
+                    }
+                }
+            };
+            let place = match gate.enter(peer.ip(), limits.per_address, clock.monotonic()) {
+                Ok(place) => place,
+                Err(count) => {
+                    info!(%peer, "connection closed: its address has {count} already (max.connections.per.ip)");
                     continue;
                 }
             };
@@ -89,13 +124,11 @@ impl Server {
                 broker: broker.clone(),
                 clock: clock.clone(),
                 shutdown: shutdown.clone(),
-                max_idle: limits.idle,
-                reader: FrameReader::new(pool.clone(), limits.request_bytes),
+                max_idle,
+                reader: FrameReader::new(intake.clone()),
+                place,
             };
-            shutdown.spawn(async move {
-                connection::serve(session, stream, peer).await;
-                drop(place);
-            });
+            shutdown.spawn(connection::serve(session, stream, peer));
         }
     }
 }

@@ -113,7 +113,9 @@ def test_frames_that_are_none(bootstrap: str, _tools: Tools) -> Transcript:
 
 @side_by_side
 def test_bodies_that_do_not_parse(bootstrap: str, _tools: Tools) -> Transcript:
-    # Left out: a count below null's -1 and bytes that are no UTF-8. Apache Kafka takes them; to refuse them is better.
+    bad = i16(3) + b"a\xff\xfe"
+    cut = i16(5) + b"\xf0\x9f\x8c\xc3z"  # the beginnings of two characters
+    wake_groups(bootstrap)
     return {
         "Metadata cut short": ask(bootstrap, request(wire.METADATA, 4, i32(2) + string("a"))),
         "a count past the end": ask(bootstrap, request(wire.METADATA, 4, i32(1_000_000_000))),
@@ -125,6 +127,29 @@ def test_bodies_that_do_not_parse(bootstrap: str, _tools: Tools) -> Transcript:
         "the same tag twice": answered(
             ask(bootstrap, request(wire.METADATA, 9, b"\x01\0\0\0" + b"\x02\x63\x01a\x63\x01b", flexible=True))
         ),
+        "null where it may stand": answered(ask(bootstrap, request(wire.METADATA, 4, i32(-1) + i8(0)))),
+        "a count below null's": answered(ask(bootstrap, request(wire.METADATA, 4, i32(-2) + i8(0)))),
+        "null where it may not": ask(bootstrap, request(wire.METADATA, 0, i32(-1))),
+        "below it where it may not": ask(bootstrap, request(wire.METADATA, 0, i32(-2))),
+        "a name that is null": ask(bootstrap, request(wire.METADATA, 4, i32(1) + i16(-1) + i8(0))),
+        "a name below null": ask(bootstrap, request(wire.METADATA, 4, i32(1) + i16(-2) + i8(0))),
+        "a client id below null": answered(
+            ask(bootstrap, i16(wire.METADATA) + i16(4) + i32(7) + i16(-2) + array([]) + i8(0))
+        ),
+        "a client id that is no text": answered(
+            ask(bootstrap, i16(wire.METADATA) + i16(4) + i32(7) + bad + array([]) + i8(0))
+        ),
+        "records below null": wire.produced(
+            ask(
+                bootstrap,
+                request(wire.PRODUCE, 7, i16(-1) * 2 + i32(99) + array([string("x") + array([i32(0) + i32(-2)])])),
+            )
+        ),
+        "a group that is no text": answered(ask(bootstrap, request(12, 0, bad + i32(1) + string("m"))), "i16"),
+        "groups that are no text": [
+            answered(ask(bootstrap, request(42, 0, array([text]))), "i32", "i32", "string", "i16")
+            for text in (bad, cut)
+        ],
     }
 
 

@@ -1,17 +1,21 @@
 //! The binary as a user meets it: what it prints, where, and how it ends.
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use strandline::log::AbortedTxn;
 use strandline::log::producer_snapshot;
 use strandline::log::producer_state::{ProducerBatch, ProducerStates};
+use strandline::protocol::messages::describe_log_dirs::DescribeLogDirsRequest;
 use strandline::record::{
     Batch, BatchBuilder, BatchOptions, Codec, Compression, EndTxnMarker, Header, ProducerState, TimestampType,
 };
 use tempfile::TempDir;
+
+use crate::wire::Wire;
 
 /// Runs the binary in `dir`: exit code, stdout, stderr.
 fn strandline(dir: &Path, args: &[&str]) -> (i32, String, String) {
@@ -279,4 +283,57 @@ fn a_reader_who_goes_is_no_error() {
     child.stdout.take().unwrap().read_exact(&mut [0; 100]).unwrap();
     let done = child.wait_with_output().unwrap();
     assert_eq!((done.status.code(), String::from_utf8(done.stderr).unwrap().as_str()), (Some(0), ""));
+}
+
+#[test]
+fn serve_takes_what_apache_kafka_comes_with() {
+    let dir = tempfile::tempdir().unwrap();
+    // Its config/server.properties without comments, on ports that are free.
+    let properties = "process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=localhost:9093
+listeners=PLAINTEXT://:0,CONTROLLER://:9093
+inter.broker.listener.name=PLAINTEXT
+advertised.listeners=PLAINTEXT://localhost:0,CONTROLLER://localhost:9093
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
+num.network.threads=3
+num.io.threads=8
+socket.send.buffer.bytes=102400
+socket.receive.buffer.bytes=102400
+socket.request.max.bytes=104857600
+log.dirs=kraft-combined-logs
+num.partitions=1
+num.recovery.threads.per.data.dir=2
+offsets.topic.replication.factor=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+log.retention.hours=168
+log.segment.bytes=1073741824
+log.retention.check.interval.ms=300000
+";
+    fs::write(dir.path().join("server.properties"), properties).unwrap();
+    let mut serving = Command::new(env!("CARGO_BIN_EXE_strandline"))
+        .args(["serve", "server.properties"])
+        .current_dir(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut told = String::new();
+    BufReader::new(serving.stdout.take().unwrap()).read_line(&mut told).unwrap();
+    let address = told.strip_prefix("strandline is ready at ").unwrap_or_else(|| panic!("{told:?}")).trim();
+    assert!(address.starts_with("localhost:"), "{told}");
+    answer(dir.path(), &["topics", "list", "-b", address]);
+    let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
+    let mut wire = Wire::connect((Ipv4Addr::LOCALHOST, port).into());
+    let dirs = wire.call(&DescribeLogDirsRequest::default(), 4).unwrap();
+    let wanted = dir.path().canonicalize().unwrap().join("kraft-combined-logs");
+    assert_eq!(Path::new(dirs.results[0].log_dir.as_str()), wanted);
+    let process = rustix::process::Pid::from_child(&serving);
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(serving.wait().unwrap().code(), Some(0));
+    assert!(dir.path().join("kraft-combined-logs/.kafka_cleanshutdown").exists());
 }

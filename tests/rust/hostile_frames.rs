@@ -12,8 +12,11 @@ use tracing_subscriber::fmt::MakeWriter;
 use strandline::cluster::{BrokerSettings, RunningBroker};
 use strandline::log::fs::memory::MemoryFs;
 use strandline::protocol::messages::api_versions::ApiVersionsRequest;
+use strandline::protocol::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
+use strandline::protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use strandline::protocol::primitives::{Entropy, Seed};
 use strandline::protocol::{ApiKey, ErrorCode};
+use strandline::record::{BatchBuilder, BatchOptions, Codec, Compression};
 
 use crate::alone::{Held, alone};
 use crate::wire::{Wire, batch};
@@ -212,6 +215,58 @@ fn connections_that_promise_much_and_send_little_cost_little() {
         // 200 x 100 MiB were promised.
         assert!(during.resident_kib < before.resident_kib + 16 * 1024, "{before:?}, {during:?}");
         drop(promises);
+        runtime.block_on(broker.stop()).unwrap();
+    });
+}
+
+#[test]
+fn what_is_asked_for_a_thousand_times_is_told_once() {
+    let runtime = Runtime::new().unwrap();
+    let broker = start(&runtime);
+    let mut wire = Wire::connect(broker.address());
+    assert_eq!(wire.create("tide"), ErrorCode::NONE);
+    let topics = vec![MetadataRequestTopic { name: Some("tide".into()), ..Default::default() }; 1000];
+    let request = MetadataRequest { topics: Some(topics), ..Default::default() };
+    assert_eq!(wire.call(&request, 9).unwrap().topics.len(), 1);
+    let resource = DescribeConfigsResource { resource_type: 4, resource_name: "1".into(), configuration_keys: None };
+    let mut named = resource.clone();
+    named.configuration_keys = Some(vec!["node.id".into()]);
+    let resources = [vec![resource; 1000], vec![named; 1000]].concat();
+    let request = DescribeConfigsRequest { resources, ..Default::default() };
+    assert_eq!(wire.call(&request, 4).unwrap().results.len(), 2);
+    runtime.block_on(broker.stop()).unwrap();
+}
+
+#[test]
+fn bombs_do_not_add_up() {
+    alone("hostile_frames::bombs_do_not_add_up", || {
+        const BOMBS: usize = 6;
+        const SIZE: usize = 200 << 20;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(BOMBS).enable_all().build().unwrap();
+        let broker = start(&runtime);
+        let options = BatchOptions { compression: Compression::new(Codec::Zstd), ..Default::default() };
+        let mut builder = BatchBuilder::new(options);
+        builder.append(1_700_000_000_000, None, Some(&vec![0; SIZE]), std::iter::empty());
+        let bomb = builder.build().unwrap();
+        let mut wires: Vec<Wire> = (0..BOMBS).map(|_| Wire::connect(broker.address())).collect();
+        for (n, wire) in wires.iter_mut().enumerate() {
+            assert_eq!(wire.create(&format!("tide-{n}")), ErrorCode::NONE);
+        }
+        // What the process had at most is counted anew from here.
+        std::fs::write("/proc/self/clear_refs", "5").unwrap();
+        let before = Held::now();
+        std::thread::scope(|scope| {
+            for (n, wire) in wires.iter_mut().enumerate() {
+                let bomb = bomb.clone();
+                scope.spawn(move || assert_eq!(wire.produce(&format!("tide-{n}"), bomb).error_code, ErrorCode::NONE));
+            }
+        });
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let peak: usize = peak.trim_end_matches("kB").trim().parse().unwrap();
+        println!("{before:?}, {peak} KiB at most");
+        // One at a time, and each of the others up to where it is seen to be large.
+        assert!(peak < before.resident_kib + (SIZE >> 10) + 17 * 1024 * BOMBS + 64 * 1024, "{before:?}, {peak} KiB");
         runtime.block_on(broker.stop()).unwrap();
     });
 }

@@ -5,6 +5,8 @@
 //! Rules
 //!   the count is the new total and must be more than there are
 
+use std::collections::HashSet;
+
 use super::{Context, Outcome};
 use crate::broker::Broker;
 use crate::protocol::messages::create_partitions::{
@@ -18,8 +20,9 @@ pub(super) async fn handle(
     request: CreatePartitionsRequest,
 ) -> Outcome<CreatePartitionsResponse> {
     let mut results = Vec::with_capacity(request.topics.len());
-    for (place, topic) in request.topics.iter().enumerate() {
-        let twice = request.topics[..place].iter().any(|other| other.name == topic.name);
+    let mut named = HashSet::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        let twice = !named.insert(topic.name.as_str());
         let assignments: Option<Vec<Vec<i32>>> =
             topic.assignments.as_ref().map(|list| list.iter().map(|one| one.broker_ids.clone()).collect());
         let done = if twice {

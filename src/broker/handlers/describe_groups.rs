@@ -6,6 +6,7 @@
 //! Rules
 //!   an unknown group   is Dead without an error; from version 6 on GROUP_ID_NOT_FOUND
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Context, Outcome};
@@ -22,7 +23,12 @@ pub(super) async fn handle(
     request: DescribeGroupsRequest,
 ) -> Outcome<DescribeGroupsResponse> {
     let mut groups = Vec::with_capacity(request.groups.len());
+    let mut asked = HashSet::with_capacity(request.groups.len());
     for group_id in request.groups {
+        // Told once, where Apache Kafka tells it each time: a reply is far larger than what asks for it.
+        if !asked.insert(group_id.clone()) {
+            continue;
+        }
         groups.push(match broker.look_at_group(&group_id, |shard| shard.describe(&group_id)).await {
             Err(error_code) => DescribedGroup { error_code, group_id, ..Default::default() },
             Ok(group) => describe(group, context.version),

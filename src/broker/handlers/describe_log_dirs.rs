@@ -46,7 +46,8 @@ pub(super) async fn handle(
     topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     let volume = broker.log_dir_volume();
     let result = DescribeLogDirsResult {
-        log_dir: Str::from(broker.log_dir().display().to_string()),
+        // As Apache Kafka: from the root, for whoever asks stands somewhere else.
+        log_dir: Str::from(std::path::absolute(broker.log_dir()).unwrap_or_else(|_| broker.log_dir().to_owned()).display().to_string()),
         topics,
         total_bytes: volume.map_or(-1, |(total, _)| total),
         usable_bytes: volume.map_or(-1, |(_, usable)| usable),

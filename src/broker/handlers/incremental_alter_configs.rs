@@ -7,6 +7,8 @@
 //!   all or none  for each resource; one that is refused does not hold up the others
 //!   twice        a resource named twice, or a key altered twice, is INVALID_REQUEST
 
+use std::collections::HashMap;
+
 use super::{Context, Outcome};
 use crate::broker::Broker;
 use crate::config::alter::Alteration;
@@ -22,11 +24,13 @@ pub(super) async fn handle(
     request: IncrementalAlterConfigsRequest,
 ) -> Outcome<IncrementalAlterConfigsResponse> {
     let mut responses = Vec::with_capacity(request.resources.len());
+    let mut named: HashMap<(i8, &str), usize> = HashMap::with_capacity(request.resources.len());
     for resource in &request.resources {
-        let same = |other: &&AlterConfigsResource| {
-            other.resource_type == resource.resource_type && other.resource_name == resource.resource_name
-        };
-        let done = if request.resources.iter().filter(same).count() > 1 {
+        *named.entry((resource.resource_type, &resource.resource_name)).or_default() += 1;
+    }
+    for resource in &request.resources {
+        let times = named.get(&(resource.resource_type, resource.resource_name.as_str()));
+        let done = if times.is_some_and(|times| *times > 1) {
             let sentence = format!("'{}' is named more than once in the request", resource.resource_name);
             Err(Refusal::new(ErrorCode::INVALID_REQUEST, sentence))
         } else {

@@ -8,6 +8,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Context, Outcome};
 use crate::broker::Broker;
 use crate::common::ids::Uuid;
@@ -26,7 +28,8 @@ pub(super) async fn handle(
     let member_id = request.member_id.to_string();
     let protocol = |protocol: crate::protocol::messages::join_group::JoinGroupRequestProtocol| Protocol {
         name: protocol.name.to_string(),
-        metadata: protocol.metadata,
+        // Kept as long as the member: a slice would keep the whole frame.
+        metadata: Bytes::copy_from_slice(&protocol.metadata),
     };
     let join = JoinRequest {
         group_id: group_id.clone(),

@@ -10,6 +10,8 @@
 //!                  LEADER_NOT_AVAILABLE only if making it failed to finish, else the new topic itself
 //!   unknown id     UNKNOWN_TOPIC_ID
 
+use std::collections::HashSet;
+
 use super::{Context, Outcome};
 use crate::broker::Broker;
 use crate::metadata::image::TopicImage;
@@ -27,7 +29,12 @@ pub(super) async fn handle(broker: &Broker, context: &Context, request: Metadata
         Some(topics) if context.version == 0 && topics.is_empty() => all(broker),
         Some(topics) => {
             let mut answers = Vec::with_capacity(topics.len());
+            let mut named = HashSet::with_capacity(topics.len());
             for topic in topics {
+                // As Apache Kafka: what is named twice is told once.
+                if !named.insert((topic.name.clone(), topic.topic_id)) {
+                    continue;
+                }
                 answers.push(one(broker, topic, request.allow_auto_topic_creation || context.version < 4).await);
             }
             answers

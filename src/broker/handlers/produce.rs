@@ -1,6 +1,6 @@
 //! Produce (key 0): appends record batches to the partitions that this broker leads.
 //!
-//! Versions 3-13 are served; 0-2 are advertised and answered UNSUPPORTED_VERSION, as Apache Kafka does, for librdkafka.
+//! Versions 3-13 are served; 0-2 are advertised, for librdkafka, and close the connection, as Apache Kafka does.
 //!   5  log start offset in the reply        9  flexible             12  joins its transaction by itself (KIP-890)
 //!   8  record errors (KIP-467)             10  leader hints         13  topic ids (KIP-516)
 //!

@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Context, Outcome};
 use crate::broker::Broker;
 use crate::coordinator::Reply;
@@ -32,7 +34,12 @@ pub(super) async fn handle(
         group_instance_id: request.group_instance_id.map(String::from),
         protocol_type: request.protocol_type.map(String::from),
         protocol_name: request.protocol_name.map(String::from),
-        assignments: request.assignments.into_iter().map(|one| (one.member_id.to_string(), one.assignment)).collect(),
+        // Kept as long as the generation: a slice would keep the whole frame.
+        assignments: request
+            .assignments
+            .into_iter()
+            .map(|one| (one.member_id.to_string(), Bytes::copy_from_slice(&one.assignment)))
+            .collect(),
     };
     let reply = match broker.ask_group(&group_id, |shard, token, now| shard.sync(token, sync, now)).await {
         Ok(Reply::Sync(reply)) => reply,

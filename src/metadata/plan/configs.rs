@@ -3,6 +3,7 @@
 //! A resource's explicit configs are one layer over the broker's own; they are checked as they would hold, and only what
 //! differs becomes a record.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Plan, Refusal};
@@ -42,8 +43,9 @@ pub fn alter_configs(
     let current = check(image, broker, kind, name, &explicit(image, kind, name))?;
     let owner = owner(kind, name);
     let mut wanted = explicit(image, kind, name);
-    for (place, (key, change)) in changes.iter().enumerate() {
-        if changes[..place].iter().any(|(other, _)| other == key) {
+    let mut altered = HashSet::with_capacity(changes.len());
+    for (key, change) in &changes {
+        if !altered.insert(key) {
             let sentence = format!("{key} of {owner} is altered twice in one request");
             return Err(Refusal::new(ErrorCode::INVALID_REQUEST, sentence));
         }

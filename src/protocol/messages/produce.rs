@@ -1,7 +1,6 @@
 //! Produce (key 0): appends record batches to the partitions that this broker leads.
 //!
-//! Versions 3-13. Below 3 nothing is left but the promise to answer: 0-2 are advertised, because librdkafka looks for
-//! them, and answered UNSUPPORTED_VERSION.
+//! Versions 3-13. 0-2 are advertised, because librdkafka looks for them, but not served: whoever sends one is hung up on.
 //!
 //! ```text
 //!  3  batches of magic 2; transactional ids          10  tagged: the leader to ask instead (KIP-951)

@@ -43,18 +43,12 @@ pub enum DecodeProblem {
         /// How many there are.
         remaining: usize,
     },
-    /// A length below -1.
-    #[error("the length is {0}: it must be at least 0, or -1 for null where null may stand")]
-    NegativeLength(i32),
     /// A null where none may stand.
     #[error("is null, which version {0} does not allow")]
     UnexpectedNull(i16),
     /// A string that is too long.
     #[error("the string has {0} bytes: it must have at most 32767")]
     StringTooLong(usize),
-    /// A string that is no text.
-    #[error("the string is not UTF-8 from its byte {0} on")]
-    NotUtf8(usize),
     /// A count that the bytes left cannot hold.
     #[error("the count is {count}, but the {remaining} bytes left can hold at most {most}")]
     CountTooHigh {
@@ -253,35 +247,22 @@ impl Decoder {
         Ok(value)
     }
 
-    /// A length: `None` is null.
+    /// A length: `None` is null, which any negative one means, as in Apache Kafka.
     fn len(&mut self, flexible: bool, short: bool) -> Result<Option<usize>, DecodeError> {
         if flexible {
             return Ok((self.uvarint()? as usize).checked_sub(1));
         }
-        match if short { i32::from(self.i16()?) } else { self.i32()? } {
-            -1 => Ok(None),
-            len => match usize::try_from(len) {
-                Ok(len) => Ok(Some(len)),
-                Err(_) => Err(self.error(DecodeProblem::NegativeLength(len))),
-            },
-        }
+        let len = if short { i32::from(self.i16()?) } else { self.i32()? };
+        Ok(usize::try_from(len).ok())
     }
 
-    /// A string or null.
+    /// A string or null. What is not UTF-8 in it becomes U+FFFD, as in Apache Kafka.
     pub fn nullable_string(&mut self, flexible: bool) -> Result<Option<Str>, DecodeError> {
         let Some(len) = self.len(flexible, true)? else { return Ok(None) };
         if len > MAX_STRING {
             return Err(self.error(DecodeProblem::StringTooLong(len)));
         }
-        let start = self.position;
-        let bytes = self.slice(len)?;
-        match Str::from_utf8(bytes) {
-            Ok(text) => Ok(Some(text)),
-            Err(bad) => {
-                self.position = start;
-                Err(self.error(DecodeProblem::NotUtf8(bad.valid_up_to())))
-            }
-        }
+        self.slice(len).map(|bytes| Some(Str::from_utf8_lossy(bytes)))
     }
 
     /// Bytes or null.

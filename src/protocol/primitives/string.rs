@@ -8,7 +8,6 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
-use std::str::Utf8Error;
 
 use bytes::Bytes;
 
@@ -26,10 +25,13 @@ impl Str {
         Str(Bytes::from_static(text.as_bytes()))
     }
 
-    /// The text that `bytes` hold.
-    pub fn from_utf8(bytes: Bytes) -> Result<Str, Utf8Error> {
-        std::str::from_utf8(&bytes)?;
-        Ok(Str(bytes))
+    /// The text that `bytes` hold: the bytes themselves if they are UTF-8, else a copy with U+FFFD for what is not, which
+    /// takes at most three times as much.
+    pub fn from_utf8_lossy(bytes: Bytes) -> Str {
+        match String::from_utf8_lossy(&bytes) {
+            Cow::Borrowed(_) => Str(bytes),
+            Cow::Owned(text) => text.into(),
+        }
     }
 
     /// The text.

@@ -50,14 +50,18 @@ fn null_is_refused_where_none_may_stand() {
 }
 
 #[test]
-fn a_negative_length_is_refused() {
-    assert_eq!(read::<Str>(&[0x80, 0][..], OLD), Err(DecodeProblem::NegativeLength(-32768)));
-    assert_eq!(read::<Bytes>(&[0xff, 0xff, 0xff, 0xfe][..], OLD), Err(DecodeProblem::NegativeLength(-2)));
+fn any_negative_length_is_null() {
+    assert_eq!(read::<Option<Str>>(&[0x80, 0][..], OLD), Ok(None));
+    assert_eq!(read::<Option<Bytes>>(&[0xff, 0xff, 0xff, 0xfe][..], OLD), Ok(None));
+    assert_eq!(read::<Option<Vec<i8>>>(&[0x80, 0, 0, 0][..], OLD), Ok(None));
+    assert_eq!(read::<Vec<i8>>(&[0x80, 0, 0, 0][..], OLD), Err(DecodeProblem::UnexpectedNull(0)));
 }
 
 #[test]
-fn a_string_that_is_no_text_is_refused() {
-    assert_eq!(read::<Str>(&[0, 2, b'a', 0xff][..], OLD), Err(DecodeProblem::NotUtf8(1)));
+fn what_is_no_text_in_a_string_is_replaced() {
+    assert_eq!(read::<Str>(&[0, 3, b'a', 0xff, 0xfe][..], OLD), Ok(Str::from("a\u{fffd}\u{fffd}")));
+    // Cut in the middle of a character of four bytes: one replacement for what there is of it.
+    assert_eq!(read::<Str>(&[0, 4, 0xf0, 0x9f, 0x8c, b'z'][..], OLD), Ok(Str::from("\u{fffd}z")));
 }
 
 #[test]
