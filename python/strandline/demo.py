@@ -261,6 +261,10 @@ class Reading:
         except threading.BrokenBarrierError:
             self.finish(step)  # which raises what one of them met
             raise
+        except BaseException:
+            # Ctrl-C: they are not to wait for this thread.
+            self.together.abort()
+            raise
 
     def finish(self, step: Step) -> list[int]:
         """Wait until everything was read; how many records each of them read."""
@@ -300,7 +304,7 @@ class Reading:
         consumer.resume(consumer.assignment())
         quiet = time.monotonic()
         while not self.check.complete and not self.failures:
-            messages = consumer.poll(max_records=10_000, timeout=0.1)
+            messages = consumer.poll(max_records=10_000, timeout=0.02)
             if messages:
                 quiet = time.monotonic()
                 self.counts[index] += len(messages)
