@@ -190,8 +190,10 @@ def partitions(start: Start, folder: Path, sizes: Sizes) -> Figures:
     try:
         admin = AdminClient(at(broker.bootstrap))
         before = time.monotonic()
-        asked = [NewTopic(name, count, 1) for name, count in topics.items()]
-        for future in admin.create_topics(asked, operation_timeout=120, request_timeout=120).values():
+        # A request for each topic: Kafka's controller refuses more than 10,000 changes at once.
+        patience = {"operation_timeout": 120, "request_timeout": 120}
+        asked = [admin.create_topics([NewTopic(name, count, 1)], **patience) for name, count in topics.items()]
+        for future in (future for answers in asked for future in answers.values()):
             future.result(120)
         answers_for(broker, topics)
         created = time.monotonic() - before
