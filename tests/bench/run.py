@@ -70,7 +70,7 @@ PYTHON_ROWS = [
 
 def kafka(folder: Path) -> Broker:
     """Apache Kafka as its own start script runs it, with a heap of 1 GiB."""
-    return start_kafka(folder, jvm=["-Xmx1G", *SERVER_JVM])
+    return start_kafka(folder, jvm=["-Xmx1G", *SERVER_JVM], seconds=300)
 
 
 def shown(value: float | None) -> str:
