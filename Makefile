@@ -27,7 +27,7 @@ RUST := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 PACKAGE := pyproject.toml $(shell find python -name '*.py*' -not -name '*.pyc')
 PY := python tests
 
-.PHONY: help demo test test-rust test-python verify fix bench peers kcat fuzz corpus clean
+.PHONY: help demo test test-rust test-python verify fix bench bench-micro peers kcat fuzz corpus clean
 
 help: ## tell what can be done
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -59,9 +59,16 @@ fix: $(TOOLS) ## format, and mend what the linters can
 	$(BIN)/ruff check --fix $(PY)
 	$(BIN)/ruff format $(PY)
 
+# The wheel is built in the profile that a user gets, and takes the place of the one that the tests use.
 bench: $(TOOLS) peers ## this broker and Apache Kafka side by side: writes the table in README
 	cargo build --release --bin strandline
+	rm -f $(CARGO_TARGET_DIR)/wheels/strandline-*.whl
+	$(BIN)/maturin build --release --interpreter $(BIN)/python
+	$(BIN)/python -m pip install -q --force-reinstall --no-deps $(CARGO_TARGET_DIR)/wheels/strandline-*.whl
 	$(BIN)/python tests/bench/run.py $(or $(BENCH),--write)
+
+bench-micro: ## the record, log and codec rooms by themselves; ONLY=log takes those whose path holds it
+	cargo bench --bench micro -- $(ONLY)
 
 peers: kcat ## fetch the programs that the broker is held against
 	@if ! command -v java >/dev/null || ! command -v mvn >/dev/null; then \

@@ -166,18 +166,15 @@ class Check:
 
     def __init__(self, sent: Sequence[Flight]) -> None:
         """Expect these flights."""
-        self.expected: dict[bytes, list[Flight]] = defaultdict(list)
+        expected: dict[bytes | None, list[Flight]] = defaultdict(list)
         for flight in sent:
-            self.expected[flight.carrier].append(flight)
+            expected[flight.carrier].append(flight)
         self.total = len(sent)
-        self.received: dict[bytes, int] = dict.fromkeys(self.expected, 0)
+        self.coming: dict[bytes | None, Iterator[Flight]] = {key: iter(flights) for key, flights in expected.items()}
+        self.count = 0
         self.size = 0
         self.faults: list[str] = []
-
-    @property
-    def count(self) -> int:
-        """How many came."""
-        return sum(self.received.values())
+        self._counting = threading.Lock()
 
     @property
     def complete(self) -> bool:
@@ -186,42 +183,42 @@ class Check:
 
     def take(self, messages: Iterable[sl.Message]) -> None:
         """Hold these messages against the source."""
+        coming, nothing = self.coming, iter(())
+        count = size = 0
         for message in messages:
-            key = message.key or b""
-            expected = self.expected.get(key, [])
-            at = self.received.get(key, 0)
-            value = message.value or b""
-            if at >= len(expected):
-                self.faults.append(f"{message}: all {len(expected):,} flights of {key!r} had come already")
-            elif value != expected[at].value or message.timestamp != expected[at].departure:
-                self.faults.append(f"{message}: flight {at + 1:,} of {key!r} is {expected[at].value!r}")
-            else:
-                self.received[key] = at + 1
-                self.size += len(value) + len(key)
+            key, value = message.key, message.value
+            expected = next(coming.get(key, nothing), None)
+            # One comparison of what came with the whole flight, for there are a third of a million.
+            if expected == (key, message.timestamp, value):
+                count += 1
+                size += len(expected.value)
+                continue
+            wanted = "all flights of this carrier had come already" if expected is None else f"it should be {expected}"
+            self.faults.append(f"{message}: {wanted}")
             if len(self.faults) >= 10:
-                return
+                break
+        with self._counting:
+            self.count += count
+            self.size += size
 
 
 @dataclass
 class Delay:
-    """The delays of one carrier's flights, in minutes."""
+    """The delays of one carrier's flights, in minutes; one that was cancelled or diverted has none."""
 
-    flights: int = 0
-    departed: int = 0
-    departure: int = 0
-    arrived: int = 0
-    arrival: int = 0
+    departure: list[int | None] = field(default_factory=list)
+    arrival: list[int | None] = field(default_factory=list)
 
-    def add(self, flight: dict[str, int | str | None]) -> None:
-        """Count one flight; one that was cancelled or diverted has no delay."""
-        self.flights += 1
-        departure, arrival = flight["dep_delay"], flight["arr_delay"]
-        if isinstance(departure, int):
-            self.departed += 1
-            self.departure += departure
-        if isinstance(arrival, int):
-            self.arrived += 1
-            self.arrival += arrival
+    @property
+    def flights(self) -> int:
+        """How many there were."""
+        return len(self.departure)
+
+
+def mean(delays: Iterable[int | None]) -> float:
+    """Take the mean of those that there are."""
+    known = [delay for delay in delays if delay is not None]
+    return sum(known) / len(known) if known else 0.0
 
 
 def produce(cluster: sl.Cluster, sent: Sequence[Flight], step: Step) -> None:
@@ -238,78 +235,106 @@ def produce(cluster: sl.Cluster, sent: Sequence[Flight], step: Step) -> None:
     step.size = sum(len(flight.value) + len(flight.carrier) for flight in sent)
 
 
-def consume(cluster: sl.Cluster, check: Check, step: Step) -> list[int]:
-    """Read everything with two consumers of one group, each in its thread; how many records each of them read."""
-    counts = [0, 0]
-    both = threading.Barrier(2)
-    failures: list[BaseException] = []
-    patience = 30.0
+class Reading:
+    """Two consumers of one group, each in its thread, that share the topic and check what they read."""
 
-    def read(index: int) -> None:
-        quiet = time.monotonic()
+    PATIENCE = 30.0
 
-        def waited() -> bool:
-            return time.monotonic() - quiet > patience
+    def __init__(self, cluster: sl.Cluster, check: Check) -> None:
+        """Start both; neither reads before both have their share of the partitions."""
+        self.cluster = cluster
+        self.check = check
+        self.counts = [0, 0]
+        self.failures: list[BaseException] = []
+        # The third is whoever waits for them in `join`.
+        self.together = threading.Barrier(3)
+        self.threads = [
+            threading.Thread(target=self._guarded, args=(index,), name=f"consumer-{index + 1}") for index in range(2)
+        ]
+        for thread in self.threads:
+            thread.start()
 
-        with cluster.consumer(group_id=GROUP, auto_offset_reset="earliest") as consumer:
-            # Neither runs ahead while the other is still on its way into the group.
-            consumer.subscribe([TOPIC], on_assign=consumer.pause)
-            while len(consumer.assignment()) != PARTITIONS // 2:
-                consumer.poll(timeout=0.02)
-                if failures or waited():
-                    raise DemoError(f"consumer {index + 1} did not get its share of the partitions")
-            both.wait(patience)
-            consumer.resume(consumer.assignment())
-            while not check.complete and not failures:
-                messages = consumer.poll(max_records=10_000, timeout=0.1)
-                if messages:
-                    quiet = time.monotonic()
-                    counts[index] += len(messages)
-                    check.take(messages)
-                elif waited():
-                    raise DemoError(f"consumer {index + 1} got nothing for {patience:.0f} s")
-
-    def guarded(index: int) -> None:
+    def join(self, step: Step) -> None:
+        """Wait until both have their share."""
         try:
-            read(index)
+            self.together.wait(2 * self.PATIENCE)
+        except threading.BrokenBarrierError:
+            self.finish(step)  # which raises what one of them met
+            raise
+        except BaseException:
+            # Ctrl-C: they are not to wait for this thread.
+            self.together.abort()
+            raise
+
+    def finish(self, step: Step) -> list[int]:
+        """Wait until everything was read; how many records each of them read."""
+        while any(thread.is_alive() for thread in self.threads):
+            step.progress(self.check.count, self.check.total)
+            for thread in self.threads:
+                thread.join(0.05)
+        if self.failures:
+            raise self.failures[0]
+        return self.counts
+
+    def _guarded(self, index: int) -> None:
+        try:
+            # A member learns from a heartbeat that the other one came; by default there is one every three seconds.
+            with self.cluster.consumer(
+                group_id=GROUP, auto_offset_reset="earliest", heartbeat_interval_ms=50
+            ) as consumer:
+                self._share(consumer, index)
+                self.together.wait(self.PATIENCE)
+                self._read(consumer, index)
         except threading.BrokenBarrierError:
             pass  # the other one tells why
         except BaseException as error:
-            failures.append(error)
-            both.abort()
+            self.failures.append(error)
+            self.together.abort()
 
-    threads = [threading.Thread(target=guarded, args=(index,), name=f"consumer-{index + 1}") for index in range(2)]
-    for thread in threads:
-        thread.start()
-    while any(thread.is_alive() for thread in threads):
-        step.progress(check.count, check.total)
-        for thread in threads:
-            thread.join(0.05)
-    if failures:
-        raise failures[0]
-    step.records, step.size = check.count, check.size
-    return counts
+    def _share(self, consumer: sl.Consumer, index: int) -> None:
+        # Neither runs ahead while the other is still on its way into the group.
+        consumer.subscribe([TOPIC], on_assign=consumer.pause)
+        deadline = time.monotonic() + self.PATIENCE
+        while len(consumer.assignment()) != PARTITIONS // 2:
+            consumer.poll(timeout=0.02)
+            if self.failures or time.monotonic() > deadline:
+                raise DemoError(f"consumer {index + 1} did not get its share of the partitions")
+
+    def _read(self, consumer: sl.Consumer, index: int) -> None:
+        consumer.resume(consumer.assignment())
+        quiet = time.monotonic()
+        while not self.check.complete and not self.failures:
+            # Up to 500 messages at a time: what is made of more falls out of the processor's cache before it is used.
+            messages = consumer.poll(timeout=0.02)
+            if messages:
+                quiet = time.monotonic()
+                self.counts[index] += len(messages)
+                self.check.take(messages)
+            elif time.monotonic() - quiet > self.PATIENCE:
+                raise DemoError(f"consumer {index + 1} got nothing for {self.PATIENCE:.0f} s")
 
 
 def delays(cluster: sl.Cluster, step: Step, total: int) -> dict[str, Delay]:
-    """Read the topic once more and count delays by carrier."""
-    found: dict[str, Delay] = defaultdict(Delay)
+    """Read the topic once more and gather the delays by carrier."""
+    found: dict[bytes | None, Delay] = defaultdict(Delay)
+    parse = json.JSONDecoder().raw_decode
+    size = 0
     with cluster.consumer(TOPIC, auto_offset_reset="earliest", stop_at_end=True) as consumer:
         for message in step.track(consumer, total):
-            step.records += 1
-            step.size += len(message.value or b"")
-            found[(message.key or b"").decode()].add(json.loads((message.value or b"{}").decode()))
-    return found
+            value = message.value or b"{}"
+            size += len(value)
+            flight, _ = parse(value.decode())
+            delay = found[message.key]
+            delay.departure.append(flight["dep_delay"])
+            delay.arrival.append(flight["arr_delay"])
+    step.records, step.size = sum(delay.flights for delay in found.values()), size
+    return {(key or b"").decode(): delay for key, delay in found.items()}
 
 
 def table(found: dict[str, Delay]) -> Iterator[str]:
     """Write the delays, the worst first."""
     yield "  carrier    flights   mean departure delay   mean arrival delay"
-
-    def mean(total: int, count: int) -> float:
-        return total / count if count else 0.0
-
-    rows = [(mean(d.departure, d.departed), mean(d.arrival, d.arrived), d.flights, name) for name, d in found.items()]
+    rows = [(mean(delay.departure), mean(delay.arrival), delay.flights, name) for name, delay in found.items()]
     for departure, arrival, count, carrier in sorted(rows, reverse=True):
         yield f"  {carrier:<7} {count:>10,} {departure:>18.1f} min {arrival:>16.1f} min"
 
@@ -338,8 +363,13 @@ def show(screen: Screen, arguments: argparse.Namespace) -> int:
         with screen.step("produce") as step:
             produce(cluster, sent, step)
         check = Check(sent)
-        with screen.step("consume, two of a group") as step:
-            counts = consume(cluster, check, step)
+        with screen.step("two consumers, one group") as step:
+            reading = Reading(cluster, check)
+            reading.join(step)
+            step.what = f"{PARTITIONS // 2} partitions each"
+        with screen.step("consume and check") as step:
+            counts = reading.finish(step)
+            step.records, step.size = check.count, check.size
         with screen.step("count the delays") as step:
             found = delays(cluster, step, len(sent))
         screen.line()

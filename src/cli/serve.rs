@@ -1,6 +1,7 @@
 //! `strandline serve`: one broker, until SIGTERM or Ctrl-C.
 
-use std::io::Write;
+use std::ffi::OsStr;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -35,7 +36,8 @@ impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         let filter = EnvFilter::try_new(&self.log_level)?;
         // A second subscriber (in a process that set its own) is no reason not to serve.
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let _ = log.with_ansi(colours(std::env::var_os("NO_COLOR").as_deref())).try_init();
         let mut settings = match &self.file {
             Some(file) => BrokerSettings::from_properties(file)?,
             None => BrokerSettings::new(),
@@ -70,4 +72,9 @@ impl Serve {
             Ok(())
         })
     }
+}
+
+/// Whether the log has colours: on a terminal only, and not for somebody who set `NO_COLOR` to anything.
+fn colours(no_color: Option<&OsStr>) -> bool {
+    std::io::stderr().is_terminal() && no_color.is_none_or(OsStr::is_empty)
 }

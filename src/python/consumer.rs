@@ -290,7 +290,7 @@ impl Consumer {
         source.register(&inner)?;
         let consumer = Consumer { inner: Home::new("consumer", inner) };
         if !topics.is_empty() {
-            consumer.subscribe(py, Some(topics), None, None, None, None)?;
+            consumer.subscribe_to(py, Some(topics), None, Callbacks::default())?;
         }
         Ok(consumer)
     }
@@ -298,6 +298,43 @@ impl Consumer {
     #[inline]
     fn inner(&self) -> PyResult<&Arc<Inner>> {
         self.inner.get()
+    }
+
+    /// Reads topics, or a pattern of them; what was read before is given up.
+    fn subscribe_to(
+        &self,
+        py: Python<'_>,
+        topics: Option<Vec<String>>,
+        pattern: Option<&Bound<'_, PyAny>>,
+        callbacks: Callbacks,
+    ) -> PyResult<()> {
+        let inner = self.inner()?;
+        let mut reader = inner.reader()?;
+        inner.give_back(&mut reader, None);
+        *inner.ends.lock() = Ends::default();
+        let before = std::mem::replace(&mut *inner.callbacks.lock(), Arc::new(callbacks));
+        drop(before);
+        match (topics, pattern) {
+            (Some(topics), None) if reader.config().group_id.is_some() => {
+                reader.subscribe(topics).map_err(errors::client)
+            }
+            (Some(topics), None) => {
+                let mut all = Vec::new();
+                for topic in topics {
+                    all.extend(runtime::wait(py, reader.partitions(&topic))?.map_err(errors::client)?);
+                }
+                inner.ends.lock().shared = true;
+                reader.assign(all).map_err(errors::client)
+            }
+            (None, Some(pattern)) => {
+                let text = match pattern.cast::<PyString>() {
+                    Ok(text) => text.to_str()?.to_owned(),
+                    Err(_) => pattern.getattr("pattern")?.extract()?,
+                };
+                reader.subscribe_pattern(&text).map_err(errors::client)
+            }
+            _ => Err(PyTypeError::new_err("subscribe takes topics or a pattern: one of them")),
+        }
     }
 
     /// The offsets that `Consumer.commit` is to commit; `None` for all that was handed out.
@@ -383,43 +420,22 @@ impl Consumer {
     fn subscribe(
         &self,
         py: Python<'_>,
-        topics: Option<Vec<String>>,
+        topics: Option<Bound<'_, PyAny>>,
         pattern: Option<&Bound<'_, PyAny>>,
         on_assign: Option<Py<PyAny>>,
         on_revoke: Option<Py<PyAny>>,
         on_lost: Option<Py<PyAny>>,
     ) -> PyResult<()> {
-        let inner = self.inner()?;
-        let mut reader = inner.reader()?;
-        inner.give_back(&mut reader, None);
-        *inner.ends.lock() = Ends::default();
+        let topics = match topics {
+            // A text is a sequence of texts too, of one letter each.
+            Some(one) if one.is_instance_of::<PyString>() => {
+                let sentence = format!("topics is a str: it must be a list of names, as in [{}]", one.repr()?);
+                return Err(PyTypeError::new_err(sentence));
+            }
+            topics => topics.map(|topics| topics.extract::<Vec<String>>()).transpose()?,
+        };
         let lost = on_lost.or_else(|| on_revoke.as_ref().map(|callback| callback.clone_ref(py)));
-        let before = std::mem::replace(
-            &mut *inner.callbacks.lock(),
-            Arc::new(Callbacks { assign: on_assign, revoke: on_revoke, lost }),
-        );
-        drop(before);
-        match (topics, pattern) {
-            (Some(topics), None) if reader.config().group_id.is_some() => {
-                reader.subscribe(topics).map_err(errors::client)
-            }
-            (Some(topics), None) => {
-                let mut all = Vec::new();
-                for topic in topics {
-                    all.extend(runtime::wait(py, reader.partitions(&topic))?.map_err(errors::client)?);
-                }
-                inner.ends.lock().shared = true;
-                reader.assign(all).map_err(errors::client)
-            }
-            (None, Some(pattern)) => {
-                let text = match pattern.cast::<PyString>() {
-                    Ok(text) => text.to_str()?.to_owned(),
-                    Err(_) => pattern.getattr("pattern")?.extract()?,
-                };
-                reader.subscribe_pattern(&text).map_err(errors::client)
-            }
-            _ => Err(PyTypeError::new_err("subscribe takes topics or a pattern: one of them")),
-        }
+        self.subscribe_to(py, topics, pattern, Callbacks { assign: on_assign, revoke: on_revoke, lost })
     }
 
     /// Read these partitions, and no others; no group has a say in it. Those it reads already stay where they are.
@@ -455,8 +471,14 @@ impl Consumer {
         signature = (max_records=None, timeout=Some(1.0)),
         text_signature = "($self, max_records=None, timeout=1.0)"
     )]
-    fn poll(&self, py: Python<'_>, max_records: Option<usize>, timeout: Option<f64>) -> PyResult<Vec<Message>> {
+    fn poll(&self, py: Python<'_>, max_records: Option<i64>, timeout: Option<f64>) -> PyResult<Vec<Message>> {
         let inner = self.inner()?;
+        let max_records = match max_records {
+            Some(most) if most < 1 => {
+                return Err(errors::invalid(format!("max_records is {most}: it must be at least 1")));
+            }
+            most => most.map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
+        };
         let timeout = convert::timeout(timeout)?;
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let mut first = true;

@@ -96,7 +96,7 @@ impl Delivery {
         let timeout = convert::timeout(timeout)?;
         match runtime::wait_for(py, sent.clone(), timeout)? {
             Some(result) => outcome(result),
-            None => Err(errors::timed_out(format!("the delivery is not done after {timeout:?}"))),
+            None => Err(errors::timed_out("the delivery is not done", timeout)),
         }
     }
 

@@ -4,6 +4,8 @@
 //! and `retriable`. The client's own errors have Kafka's codes where Kafka's client would say so (a wait that ran out is
 //! REQUEST_TIMED_OUT), and few classes of their own.
 
+use std::time::Duration;
+
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyType};
@@ -86,9 +88,9 @@ pub(crate) fn config(error: &ConfigError) -> PyErr {
     coded(ErrorCode::INVALID_CONFIG, error.to_string())
 }
 
-/// A wait that ran out.
-pub(crate) fn timed_out(sentence: impl Into<String>) -> PyErr {
-    coded(ErrorCode::REQUEST_TIMED_OUT, sentence.into())
+/// A wait that ran out: what was not so in time, and how long it was waited for.
+pub(crate) fn timed_out(what: &str, after: Option<Duration>) -> PyErr {
+    coded(ErrorCode::REQUEST_TIMED_OUT, format!("{what} after {:?}", after.unwrap_or_default()))
 }
 
 /// An argument that makes no sense; the sentence says what would.

@@ -237,7 +237,7 @@ impl Message {
             count => format!(", headers={count}"),
         };
         format!(
-            "Message(topic={topic:?}, partition={partition}, offset={offset}, timestamp={}, key={}, value={}{headers})",
+            "Message(topic='{topic}', partition={partition}, offset={offset}, timestamp={}, key={}, value={}{headers})",
             place.timestamp,
             shown(place.key.in_body(body)),
             shown(place.value.in_body(body)),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
@@ -136,7 +137,7 @@ impl Producer {
         let timeout = convert::timeout(timeout)?;
         match runtime::wait_for(py, inner.sender.flush(), timeout)? {
             Some(()) => Ok(()),
-            None => Err(errors::timed_out(format!("records are still under way after {timeout:?}"))),
+            None => Err(errors::timed_out("records are still under way", timeout)),
         }
     }
 
@@ -202,11 +203,16 @@ fn header_pairs(headers: &Bound<'_, PyAny>) -> PyResult<Vec<(String, Option<Vec<
         Ok(dict) => dict.items().into_any(),
         Err(_) => headers.clone(),
     };
+    let wrong = |what: &str, it: &Bound<'_, PyAny>| {
+        let kind = it.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+        PyTypeError::new_err(format!("{what} is {kind}: headers are (str, bytes or None) pairs, or a dict"))
+    };
     let pair = |pair: Bound<'_, PyAny>| -> PyResult<_> {
-        let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
-        let key = key.cast::<PyString>()?.to_str()?.to_owned();
+        let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
+            pair.extract().map_err(|_| wrong("one of the headers", &pair))?;
+        let key = key.cast::<PyString>().map_err(|_| wrong("a header's key", &key))?.to_str()?.to_owned();
         let value = if value.is_none() { None } else { Some(convert::bytes(&value, "a header's value")?.into_owned()) };
         Ok((key, value))
     };
-    pairs.try_iter()?.map(|item| pair(item?)).collect()
+    pairs.try_iter().map_err(|_| wrong("headers", headers))?.map(|item| pair(item?)).collect()
 }

@@ -18,6 +18,7 @@ from support.brokers import Broker
 from support.topics import at, create
 
 LOAD = Path(__file__).with_name("load.py")
+PYTHON = Path(__file__).with_name("python_client.py")
 RECORD = 1024
 
 Figures = dict[str, float]
@@ -34,10 +35,12 @@ class Sizes:
     log: int  # records of 1 KiB in the log that is recovered
     connections: int
     starts: int
+    small: int  # records of 100 bytes that a Python client sends and reads
+    repeats: int  # how often it does so; the best counts, for whatever else the machine does only slows it down
 
 
-FULL = Sizes(2_000_000, 500_000, 20, 10_000, 4_000_000, 5_000, 3)
-QUICK = Sizes(100_000, 50_000, 3, 500, 100_000, 200, 1)
+FULL = Sizes(2_000_000, 500_000, 20, 10_000, 4_000_000, 5_000, 3, 1_000_000, 3)
+QUICK = Sizes(100_000, 50_000, 3, 500, 100_000, 200, 1, 100_000, 1)
 
 # Starts a broker of one kind on the data in a folder, which is made where it is not there.
 Start = Callable[[Path], Broker]
@@ -53,14 +56,19 @@ def running(start: Start, folder: Path) -> Iterator[Broker]:
         broker.kill()
 
 
-def load(command: str, broker: Broker, topic: str, *numbers: int) -> Figures:
-    """Run `load.py` and take what it tells."""
-    arguments = [sys.executable, str(LOAD), command, broker.bootstrap, topic, *map(str, numbers)]
-    ran = subprocess.run(arguments, capture_output=True, text=True, check=False)
+def told(script: Path, *arguments: object) -> Figures:
+    """Run a script and take the figures that it tells in its last line."""
+    command = [sys.executable, str(script), *map(str, arguments)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode:
-        raise RuntimeError(f"load.py {command}: {ran.stderr.strip() or ran.stdout}")
+        raise RuntimeError(f"{script.name} {arguments[0]}: {ran.stderr.strip() or ran.stdout}")
     figures: Figures = json.loads(ran.stdout.splitlines()[-1])
     return figures
+
+
+def load(command: str, broker: Broker, topic: str, *numbers: int) -> Figures:
+    """Run `load.py` and take what it tells."""
+    return told(LOAD, command, broker.bootstrap, topic, *numbers)
 
 
 def loaded(command: str, broker: Broker, topic: str, count: int, *numbers: int) -> Figures:
@@ -104,8 +112,8 @@ def latency(broker: Broker, seconds: int) -> Figures:
         assert listener.stdout is not None
         assert listener.stdout.readline() == "ready\n"
         load("tick", broker, "ticks", seconds, 1000)
-        told, _ = listener.communicate(timeout=60)
-    figures: Figures = json.loads(told)
+        last, _ = listener.communicate(timeout=60)
+    figures: Figures = json.loads(last)
     return figures
 
 
@@ -182,8 +190,10 @@ def partitions(start: Start, folder: Path, sizes: Sizes) -> Figures:
     try:
         admin = AdminClient(at(broker.bootstrap))
         before = time.monotonic()
-        asked = [NewTopic(name, count, 1) for name, count in topics.items()]
-        for future in admin.create_topics(asked, operation_timeout=120, request_timeout=120).values():
+        # A request for each topic: Kafka's controller refuses more than 10,000 changes at once.
+        patience = {"operation_timeout": 120, "request_timeout": 120}
+        asked = [admin.create_topics([NewTopic(name, count, 1)], **patience) for name, count in topics.items()]
+        for future in (future for answers in asked for future in answers.values()):
             future.result(120)
         answers_for(broker, topics)
         created = time.monotonic() - before
@@ -223,10 +233,29 @@ def connections(start: Start, folder: Path, sizes: Sizes) -> Figures:
             return {"connections": resident_mib(broker.process.pid) - before}
 
 
+def python(start: Start, folder: Path, sizes: Sizes) -> Figures:
+    """What our Python client and confluent-kafka reach in turn, with this broker and with one in their own process."""
+    best: Figures = {}
+
+    def measure(place: str, bootstrap: str) -> None:
+        for _ in range(sizes.repeats):
+            for client in ("confluent", "strandline"):
+                for what, rate in told(PYTHON, client, bootstrap, sizes.small).items():
+                    key = f"python {what} {place} {client}"
+                    best[key] = max(rate / 1000, best.get(key, 0))
+
+    with running(start, folder) as broker:
+        measure("served", broker.bootstrap)
+    if broker.name == "strandline":
+        measure("inside", "-")
+    return best
+
+
 MEASURES: dict[str, Callable[[Start, Path, Sizes], Figures]] = {
     "starting": starting,
     "throughput": throughput,
     "connections": connections,
     "partitions": partitions,
     "recovery": recovery,
+    "python": python,
 }

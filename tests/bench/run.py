@@ -57,16 +57,27 @@ ROWS = [
 ]
 
 
+# What a Python client reaches, in thousands of records a second: where the broker is, and the figure.
+PYTHON_ROWS = [
+    ("`send()` of 100 B records, broker in the same process", "strandline", "python send inside", ">= 1,000"),
+    ("iterate a consumer, broker in the same process", "strandline", "python iterate inside", ">= 1,000"),
+    ("`send()`, `strandline serve`", "strandline", "python send served", ""),
+    ("iterate, `strandline serve`", "strandline", "python iterate served", ""),
+    ("`send()`, Apache Kafka", "kafka", "python send served", ""),
+    ("iterate, Apache Kafka", "kafka", "python iterate served", ""),
+]
+
+
 def kafka(folder: Path) -> Broker:
     """Apache Kafka as its own start script runs it, with a heap of 1 GiB."""
-    return start_kafka(folder, jvm=["-Xmx1G", *SERVER_JVM])
+    return start_kafka(folder, jvm=["-Xmx1G", *SERVER_JVM], seconds=300)
 
 
 def shown(value: float | None) -> str:
     """A figure with three digits that count."""
     if value is None:
         return "-"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
 
 
 def table(found: dict[str, Figures], sizes: dict[str, float]) -> list[str]:
@@ -76,12 +87,29 @@ def table(found: dict[str, Figures], sizes: dict[str, float]) -> list[str]:
         theirs, ours = found.get("kafka", {}).get(row.figure), found.get("strandline", {}).get(row.figure)
         if theirs is None and ours is None:
             continue
-        ratio = None
-        if theirs and ours:
-            ratio = ours / theirs if row.more_is_better else theirs / ours
         label = f"{row.label.format(**sizes)}, {row.unit}"
-        lines.append(f"| {label} | {shown(theirs)} | {shown(ours)} | {shown(ratio)} | {row.reach} |")
+        better = times(ours, theirs) if row.more_is_better else times(theirs, ours)
+        lines.append(f"| {label} | {shown(theirs)} | {shown(ours)} | {better} | {row.reach} |")
     return lines
+
+
+def python_table(found: dict[str, Figures]) -> list[str]:
+    """The same for the Python clients, each against the same broker."""
+    lines = []
+    for label, broker, figure, reach in PYTHON_ROWS:
+        theirs, ours = (found.get(broker, {}).get(f"{figure} {client}") for client in ("confluent", "strandline"))
+        if theirs is not None or ours is not None:
+            lines.append(f"| {label} | {shown(theirs)} | {shown(ours)} | {times(ours, theirs)} | {reach} |")
+    heads = [
+        "| Python, thousand records/s | confluent-kafka | strandline | times better | to reach |",
+        "|---|---|---|---|---|",
+    ]
+    return ["", *heads, *lines] if lines else []
+
+
+def times(more: float | None, less: float | None) -> str:
+    """How many times `less` is in `more`; nothing where one of them is unknown, or too small to tell."""
+    return shown(more / less) if more and less and more > 0 and less > 0 else "-"
 
 
 def machine() -> str:
@@ -131,7 +159,7 @@ def main() -> int:
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
     counts = {"partitions": sizes.partitions, "log": sizes.log * 1024 / 1e9, "connections": sizes.connections}
-    lines = [*table(found, counts), "", machine()]
+    lines = [*table(found, counts), *python_table(found), "", machine()]
     print("\n" + "\n".join(lines))
     results = ROOT / "bench-results"
     results.mkdir(exist_ok=True)

@@ -3,8 +3,10 @@
 `STRANDLINE_CLI_BOOTSTRAP=host:port` plays the same stories against a cluster that runs already, Apache Kafka say.
 """
 
+import contextlib
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -217,3 +219,30 @@ def test_what_is_wrong_is_said_in_a_sentence(run: Run, topic: str) -> None:
     done = subprocess.run([BINARY, "topics", "list", "-b", "127.0.0.1:1"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "127.0.0.1:1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environment", "coloured"), [(False, {}, False), (True, {}, True), (True, {"NO_COLOR": "1"}, False)]
+)
+def test_only_a_terminal_gets_colours(
+    tmp_path: Path, terminal: bool, environment: dict[str, str], coloured: bool
+) -> None:
+    reader, writer = pty.openpty() if terminal else os.pipe()
+    command = [BINARY, "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data")]
+    # A key without effect is worth a line.
+    command += ["--override", "auto.leader.rebalance.enable=false"]
+    bare = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writer, env={**bare, **environment}) as broker:
+        os.close(writer)
+        assert broker.stdout
+        assert broker.stdout.readline()
+        broker.send_signal(signal.SIGTERM)
+        assert broker.wait(30) == 0
+    told = b""
+    # A terminal whose other side is gone ends with an error.
+    with contextlib.suppress(OSError):
+        while piece := os.read(reader, 65536):
+            told += piece
+    os.close(reader)
+    assert b"INFO" in told
+    assert (b"\x1b[" in told) == coloured

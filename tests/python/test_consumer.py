@@ -272,6 +272,20 @@ def test_a_closed_consumer_says_so(cluster: sl.Cluster, topic: sl.Topic) -> None
             call()
 
 
+def test_arguments_that_make_no_sense_are_refused_with_a_sentence(cluster: sl.Cluster, topic: sl.Topic) -> None:
+    with cluster.consumer(group_id="wrong-arguments") as consumer:
+        for most in (0, -1):
+            with pytest.raises(ValueError, match=f"max_records is {most}: it must be at least 1"):
+                consumer.poll(most)
+        with pytest.raises(TypeError, match=r"topics is a str: it must be a list of names, as in \['flights'\]"):
+            consumer.subscribe("flights")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="unclosed character class") as told:
+            consumer.subscribe(pattern="[")
+        assert "^" not in str(told.value).splitlines()[1]
+        with pytest.raises(ValueError, match="nothing is subscribed to"):
+            consumer.poll()
+
+
 def test_two_threads_cannot_poll_one_consumer_at_once(cluster: sl.Cluster, topic: sl.Topic) -> None:
     with cluster.consumer(topic.name) as consumer:
         begun = threading.Event()
@@ -299,3 +313,6 @@ def test_a_message_keeps_what_it_needs(cluster: sl.Cluster, topic: sl.Topic) -> 
     assert numbers(messages) == [0, 1, 2]
     assert messages[0] != messages[1]
     assert len({*messages, *messages}) == 3
+    assert repr(messages[0]) == (
+        f"Message(topic='{topic.name}', partition=0, offset=0, timestamp=1000000, key=None, value=b'0')"
+    )

@@ -5,6 +5,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -79,8 +80,36 @@ def test_a_partition_that_is_not_there_is_refused(cluster: sl.Cluster, topic: sl
 
 
 def test_a_record_that_is_too_large_is_refused(cluster: sl.Cluster, topic: sl.Topic) -> None:
-    with cluster.producer() as producer, pytest.raises(sl.KafkaError, match=r"max\.request\.size"):
+    told = pytest.raises(sl.errors.MessageTooLargeError, match=r"max\.request\.size allows 1048576")
+    with cluster.producer() as producer, told:
         producer.send(topic.name, bytes(2_000_000))
+
+
+def test_a_time_before_1970_is_refused(cluster: sl.Cluster, topic: sl.Topic) -> None:
+    with cluster.producer() as producer, pytest.raises(ValueError, match="timestamp is -5: it must be at least 0"):
+        producer.send(topic.name, b"v", timestamp=-5)
+
+
+@pytest.mark.parametrize(
+    ("headers", "sentence"),
+    [
+        (5, "headers is int"),
+        ("ab", "one of the headers is str"),
+        ([("alone",)], "one of the headers is tuple"),
+        ([(b"bytes", b"")], "a header's key is bytes"),
+        ({"number": 5}, "a header's value is int"),
+    ],
+)
+def test_wrong_headers_are_named(cluster: sl.Cluster, topic: sl.Topic, headers: Any, sentence: str) -> None:
+    with cluster.producer() as producer, pytest.raises(TypeError, match=sentence):
+        producer.send(topic.name, b"v", headers=headers)
+
+
+def test_a_wait_that_ran_out_says_how_long_it_was(cluster: sl.Cluster, topic: sl.Topic) -> None:
+    with cluster.producer(linger_ms=60_000) as producer:
+        sent = producer.send(topic.name, b"v")
+        with pytest.raises(TimeoutError, match="the delivery is not done after 2ms"):
+            sent.result(timeout=0.002)
 
 
 def test_a_full_buffer_raises_once_it_has_waited(topic: sl.Topic) -> None:

@@ -171,7 +171,10 @@ impl Consumer {
     /// # Errors
     /// As [`Consumer::subscribe`], or for a pattern that cannot be read.
     pub fn subscribe_pattern(&mut self, pattern: &str) -> Result<()> {
-        let whole = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| ClientError::invalid(error.to_string()))?;
+        let regex = |text: &str| Regex::new(text).map_err(|error| ClientError::invalid(error.to_string()));
+        // By itself first: an error points into the pattern as it was given.
+        regex(pattern)?;
+        let whole = regex(&format!("^(?:{pattern})$"))?;
         self.share(Subscription::Pattern(whole))
     }
 

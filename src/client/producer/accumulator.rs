@@ -16,6 +16,7 @@ use crate::client::config::ProducerConfig;
 use crate::client::metadata::TopicView;
 use crate::common::clock::SharedClock;
 use crate::common::ids::Timestamp;
+use crate::protocol::ErrorCode;
 use crate::record::{BatchBuilder, BatchOptions, Codec};
 
 use super::Record;
@@ -142,7 +143,14 @@ impl Accumulator {
             _ => topic.sticky.next(bound, self.config.batch_size, || draw(view().as_deref(), count)),
         };
         let queue = usize::try_from(partition).ok().and_then(|at| topic.partitions.get(at)).ok_or(Refused::Topic)?;
-        let timestamp = record.timestamp.unwrap_or_else(|| self.clock.now());
+        let timestamp = match record.timestamp {
+            None => self.clock.now(),
+            Some(timestamp) if timestamp >= 0 => timestamp,
+            Some(timestamp) => {
+                let sentence = format!("timestamp is {timestamp}: it must be at least 0, milliseconds since 1970");
+                return Err(Refused::Never(ClientError::invalid(sentence)));
+            }
+        };
         self.append_to(topic, queue, record, timestamp, bound)
     }
 
@@ -210,7 +218,8 @@ impl Accumulator {
         } else {
             (self.memory.limit, "buffer.memory")
         };
-        ClientError::invalid(format!("the record takes up to {bound} bytes: {key} allows {limit}"))
+        let sentence = format!("the record takes up to {bound} bytes, and {key} allows {limit}");
+        ClientError::kafka_said(ErrorCode::MESSAGE_TOO_LARGE, "send", Some(&sentence))
     }
 
     /// Makes room for a topic's partitions, or for more of them.

@@ -113,8 +113,8 @@ impl Producer {
     /// there [`Producer::send_async`] waits without holding up the thread.
     ///
     /// # Errors
-    /// [`ClientError::BufferFull`], the topic's error, [`ClientError::Invalid`] for a record that is too large or when
-    /// it would have to wait on a task.
+    /// [`ClientError::BufferFull`], the topic's error, MESSAGE_TOO_LARGE for a record over `max.request.size`, and
+    /// [`ClientError::Invalid`] for one that makes no sense or when it would have to wait on a task.
     #[inline]
     pub fn send(&self, record: &Record<'_>) -> Result<Delivery> {
         match self.append(record) {

@@ -129,7 +129,11 @@ def properties(settings: dict[str, str]) -> str:
 
 
 def start_kafka(
-    folder: Path, settings: dict[str, str] | None = None, *, jvm: Sequence[str] = ("-Xmx512M", *SHORT_JVM)
+    folder: Path,
+    settings: dict[str, str] | None = None,
+    *,
+    jvm: Sequence[str] = ("-Xmx512M", *SHORT_JVM),
+    seconds: float = 60,
 ) -> Broker:
     """Format a data dir in `folder`, unless one is there, and start Apache Kafka on it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,7 +159,7 @@ def start_kafka(
         [*java_command("kafka.Kafka", jvm=jvm, log=log), str(config)], stdout=output, stderr=output, cwd=folder
     )
     broker = Broker("Apache Kafka", f"127.0.0.1:{port}", data_dir, log, process)
-    wait_for_port(port, process, 60, log)
+    wait_for_port(port, process, seconds, log)
     return broker
 
 
