@@ -15,6 +15,8 @@ use Support::{Honoured, NoEffect};
 const THREADS: Support = NoEffect("threads follow the machine's processors");
 const ONE_BROKER: Support = NoEffect("there is one broker, so there is nothing to copy to or from");
 const ONE_CONTROLLER: Support = NoEffect("the one broker is its own controller");
+const CHECKPOINTS: Support =
+    NoEffect("all checkpoints are written together, as often as log.flush.offset.checkpoint.interval.ms says");
 const NO_TRANSACTIONS: Support = NoEffect("transactions are not served yet");
 const NO_SHARE_GROUPS: Support = NoEffect("share groups are not served yet");
 const RECEIVE_BUFFERS: Support = NoEffect("the system sizes receive buffers by itself");
@@ -182,7 +184,7 @@ keys! {
     LOG_FLUSH_OFFSET_CHECKPOINT_INTERVAL_MS: IntMs = "log.flush.offset.checkpoint.interval.ms", (MINUTE), AtLeast(0), High, Honoured;
     /// How often the logs' start offsets are written.
     LOG_FLUSH_START_OFFSET_CHECKPOINT_INTERVAL_MS: IntMs = "log.flush.start.offset.checkpoint.interval.ms", (MINUTE), AtLeast(0), High,
-        Honoured;
+        CHECKPOINTS;
     /// Whether compacted logs are cleaned.
     LOG_CLEANER_ENABLE: Bool = "log.cleaner.enable", (true), Any, Medium, Honoured;
     /// How long the cleaner rests when there is nothing to clean.
@@ -192,7 +194,7 @@ keys! {
     /// Threads that clean.
     LOG_CLEANER_THREADS: Int = "log.cleaner.threads", (1), AtLeast(0), Medium, THREADS, ClusterWide;
     /// How often the high watermarks are written.
-    REPLICA_HIGH_WATERMARK_CHECKPOINT_INTERVAL_MS: Ms = "replica.high.watermark.checkpoint.interval.ms", (5 * SECOND), Any, High, Honoured;
+    REPLICA_HIGH_WATERMARK_CHECKPOINT_INTERVAL_MS: Ms = "replica.high.watermark.checkpoint.interval.ms", (5 * SECOND), Any, High, CHECKPOINTS;
     /// An idempotent producer that sent nothing for this long is forgotten.
     PRODUCER_ID_EXPIRATION_MS: IntMs = "producer.id.expiration.ms", (DAY), AtLeast(1), Low, Honoured, ClusterWide;
 

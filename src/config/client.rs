@@ -36,7 +36,8 @@ keys! {
     /// How long one address is tried.
     SOCKET_CONNECTION_SETUP_TIMEOUT_MS: Ms = "socket.connection.setup.timeout.ms", (10 * SECOND), Any, Medium, Honoured;
     /// The longest that grows to after failures.
-    SOCKET_CONNECTION_SETUP_TIMEOUT_MAX_MS: Ms = "socket.connection.setup.timeout.max.ms", (30 * SECOND), Any, Medium, Honoured;
+    SOCKET_CONNECTION_SETUP_TIMEOUT_MAX_MS: Ms = "socket.connection.setup.timeout.max.ms", (30 * SECOND), Any, Medium,
+        NoEffect("each attempt may take socket.connection.setup.timeout.ms");
     /// The sockets' send buffer.
     SEND_BUFFER_BYTES: Bytes = "send.buffer.bytes", (128 * KIB), AtLeast(-1), Medium, SYSTEM_BUFFERS;
     /// The sockets' receive buffer.
@@ -108,7 +109,8 @@ pub mod producer {
         /// Whether keys play no part in choosing the partition.
         PARTITIONER_IGNORE_KEYS: Bool = "partitioner.ignore.keys", (false), Any, Medium, Honoured;
         /// Age at which a topic that is not used is left out of metadata.
-        METADATA_MAX_IDLE_MS: Ms = "metadata.max.idle.ms", (5 * MINUTE), AtLeast(5_000), Low, Honoured;
+        METADATA_MAX_IDLE_MS: Ms = "metadata.max.idle.ms", (5 * MINUTE), AtLeast(5_000), Low,
+            NoEffect("a topic that was used is known as long as its producer lives");
     }
 
     not_yet! {

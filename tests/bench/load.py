@@ -68,12 +68,13 @@ def consume(bootstrap: str, topic: str, count: int) -> dict[str, float]:
     """Read the first `count` records."""
     seen = size = 0
     start = first = time.monotonic()
+    used = time.process_time()
     # Else it rests for a second whenever 64 MB wait to be read: the quicker the broker, the more often.
     room = {"queued.min.messages": 1_000_000, "queued.max.messages.kbytes": 1 << 20, "fetch.queue.backoff.ms": 1}
     fast = {**room, "fetch.message.max.bytes": 8 << 20, "fetch.wait.max.ms": 10}
     for found in messages(bootstrap, topic, OFFSET_BEGINNING, **fast):
         if found and not seen:
-            first = time.monotonic()
+            first, used = time.monotonic(), time.process_time()
         for message in found:
             size += len(message.value())  # type: ignore[attr-defined]
         seen += len(found)
@@ -82,7 +83,11 @@ def consume(bootstrap: str, topic: str, count: int) -> dict[str, float]:
         if time.monotonic() - start > 600:
             raise SystemExit(f"only {seen} of {count} records came")
     seconds = time.monotonic() - first
-    return {"seconds": seconds, "mb_per_second": size / 1e6 / seconds}
+    return {
+        "seconds": seconds,
+        "mb_per_second": size / 1e6 / seconds,
+        "client_cores": (time.process_time() - used) / seconds,
+    }
 
 
 def tick(bootstrap: str, topic: str, seconds: int, rate: int) -> dict[str, float]:

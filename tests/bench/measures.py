@@ -99,6 +99,7 @@ def throughput(start: Start, folder: Path, sizes: Sizes) -> Figures:
             "small rate": small["mb_per_second"],
             "consume cpu": consumed["cpu_per_gb"],
             "consume rate": consumed["mb_per_second"],
+            "consume client": consumed["client_cores"],
             "p50": ages["p50_ms"],
             "p99": ages["p99_ms"],
         }

@@ -45,6 +45,7 @@ ROWS = [
     Row("small rate", "the same, throughput", "MB/s", ">= 1.3 x", more_is_better=True),
     Row("consume cpu", "consume 1 KiB records, broker cpu", "s/GB", "<= 0.6"),
     Row("consume rate", "the same, throughput", "MB/s", ">= 1.3 x, or the client's limit", more_is_better=True),
+    Row("consume client", "the same, cores that the client itself kept busy", "", "1 and more: it is the limit"),
     Row("p50", "end to end at 1,000/s, p50", "ms", "<= 0.35"),
     Row("p99", "end to end at 1,000/s, p99", "ms", "<= 1.5"),
     Row("start", "start to first answer", "ms", "<= 50"),
@@ -87,8 +88,9 @@ def table(found: dict[str, Figures], sizes: dict[str, float]) -> list[str]:
         theirs, ours = found.get("kafka", {}).get(row.figure), found.get("strandline", {}).get(row.figure)
         if theirs is None and ours is None:
             continue
-        label = f"{row.label.format(**sizes)}, {row.unit}"
-        better = times(ours, theirs) if row.more_is_better else times(theirs, ours)
+        label = row.label.format(**sizes) + (f", {row.unit}" if row.unit else "")
+        # A figure without a unit explains the one before it.
+        better = "" if not row.unit else times(ours, theirs) if row.more_is_better else times(theirs, ours)
         lines.append(f"| {label} | {shown(theirs)} | {shown(ours)} | {better} | {row.reach} |")
     return lines
 
@@ -146,9 +148,12 @@ def main() -> int:
     names = list(starts) if chosen.peers == "both" else [chosen.peers]
     found: dict[str, Figures] = {name: {} for name in names}
     failed = 0
+    # Folders go at the very end: ext4 is slow to make files for minutes after it unlinked many thousands.
+    folders: list[Path] = []
     for measure in chosen.only.split(","):
         for name in names:
             folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
+            folders.append(folder)
             try:
                 figures = MEASURES[measure](starts[name], folder, sizes)
                 found[name] |= figures
@@ -156,8 +161,8 @@ def main() -> int:
             except Exception as error:
                 failed += 1
                 print(f"{measure}, {name}: failed: {error}", file=sys.stderr, flush=True)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
     counts = {"partitions": sizes.partitions, "log": sizes.log * 1024 / 1e9, "connections": sizes.connections}
     lines = [*table(found, counts), *python_table(found), "", machine()]
     print("\n" + "\n".join(lines))

@@ -5,6 +5,7 @@ mod alone;
 mod broker;
 mod cleaner;
 mod cli;
+mod configs;
 mod floors;
 mod fuzz_corpus;
 mod hostile_frames;

@@ -9,6 +9,7 @@
 
 use super::{Context, Outcome};
 use crate::broker::Broker;
+use crate::config::broker as key;
 use crate::metadata::image::TopicImage;
 use crate::metadata::topic_name;
 use crate::protocol::messages::describe_topic_partitions::{
@@ -16,9 +17,6 @@ use crate::protocol::messages::describe_topic_partitions::{
     DescribeTopicPartitionsResponseTopic,
 };
 use crate::protocol::{ErrorCode, Str};
-
-/// How many partitions a page has at most.
-const PAGE: i32 = 2_000;
 
 pub(super) async fn handle(
     broker: &Broker,
@@ -35,7 +33,7 @@ pub(super) async fn handle(
         Some(cursor) => (cursor.topic_name.clone(), cursor.partition_index),
         None => (Str::default(), 0),
     };
-    let mut left = request.response_partition_limit.clamp(1, PAGE);
+    let mut left = request.response_partition_limit.clamp(1, broker.values().get(key::MAX_REQUEST_PARTITION_SIZE_LIMIT).max(1));
     let mut topics = Vec::new();
     let mut next_cursor = None;
     for name in names.into_iter().filter(|name| *name >= first_topic) {
