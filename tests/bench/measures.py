@@ -2,11 +2,12 @@
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,11 +74,19 @@ def load(command: str, broker: Broker, topic: str, *numbers: int) -> Figures:
 
 def loaded(command: str, broker: Broker, topic: str, count: int, *numbers: int) -> Figures:
     """Run `load.py` and add what it cost the broker."""
+    # Else the system still writes what the step before produced, and the more so the quicker that was.
+    os.sync()
     before = cpu_seconds(broker.process.pid)
     figures = load(command, broker, topic, count, *numbers)
     gigabytes = count * RECORD / 1e9
     figures["cpu_per_gb"] = (cpu_seconds(broker.process.pid) - before) / gigabytes
     return figures
+
+
+def median(runs: Iterable[Figures]) -> Figures:
+    """Of several runs the one whose time is in the middle."""
+    sorted_runs = sorted(runs, key=lambda run: run["seconds"])
+    return sorted_runs[len(sorted_runs) // 2]
 
 
 def throughput(start: Start, folder: Path, sizes: Sizes) -> Figures:
@@ -90,7 +99,7 @@ def throughput(start: Start, folder: Path, sizes: Sizes) -> Figures:
         produced = loaded("produce", broker, "large", sizes.produced, RECORD, 1_000_000)
         create(broker.bootstrap, "small")
         small = loaded("produce", broker, "small", sizes.small_batches, RECORD, 16 << 10)
-        consumed = loaded("consume", broker, "large", sizes.produced)
+        consumed = median(loaded("consume", broker, "large", sizes.produced) for _ in range(3))
         ages = latency(broker, sizes.seconds)
         return {
             "produce cpu": produced["cpu_per_gb"],
