@@ -117,7 +117,7 @@ impl Broker {
         let now = self.clock().now();
         let loading = {
             let partition = partition.clone();
-            tokio::task::spawn_blocking(move || {
+            self.shutdown().blocking(move || {
                 let mut groups = GroupShard::new(config);
                 replay(&partition, &mut groups)?;
                 Ok(groups)

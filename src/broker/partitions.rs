@@ -20,11 +20,15 @@ impl Broker {
         }
         let spec = self.controller.read(|image| self.partition_spec(image, topic, index));
         let spec = spec.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let id = spec.id.clone();
-        self.replicas.open(spec).await.map_err(|error| {
-            tracing::error!(partition = %id, %error, "a partition's log could not be opened");
-            ErrorCode::KAFKA_STORAGE_ERROR
-        })
+        let (id, replicas) = (spec.id.clone(), self.replicas.clone());
+        match self.shutdown().blocking(move || replicas.open_blocking(spec)).await {
+            Some(Ok(partition)) => Ok(partition),
+            failed => {
+                let error = failed.and_then(Result::err).map_or("the broker is ending".to_owned(), |e| e.to_string());
+                tracing::error!(partition = %id, error, "a partition's log could not be opened");
+                Err(ErrorCode::KAFKA_STORAGE_ERROR)
+            }
+        }
     }
 
     /// All partitions of `topic`, opened if they are not.

@@ -72,8 +72,8 @@ impl Broker {
         self.change(decide, false).await?;
         self.groups.topic_deleted(self, name);
         let (replicas, topic) = (self.replicas.clone(), name.to_owned());
-        let removed = tokio::task::spawn_blocking(move || replicas.remove_topic(&topic, specs)).await;
-        if let Ok(Err(error)) = removed {
+        let removed = self.shutdown().blocking(move || replicas.remove_topic(&topic, specs)).await;
+        if let Some(Err(error)) = removed {
             // The topic is gone all the same; the next start sets its folders aside.
             tracing::error!(topic = name, %error, "the files of a deleted topic could not be taken away");
         }
@@ -160,9 +160,9 @@ impl Broker {
             return self.controller.read(decide).map(|(answer, _)| answer);
         }
         let controller = self.controller.clone();
-        let written = tokio::task::spawn_blocking(move || controller.propose(decide)).await;
-        // The task ends early only with its runtime.
-        written.unwrap_or_else(|ended| Err(Refusal::new(ErrorCode::UNKNOWN_SERVER_ERROR, ended.to_string())))
+        let written = self.shutdown().blocking(move || controller.propose(decide)).await;
+        let ended = || Err(Refusal::new(ErrorCode::UNKNOWN_SERVER_ERROR, "the broker is ending".to_owned()));
+        written.unwrap_or_else(ended)
     }
 }
 

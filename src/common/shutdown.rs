@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use parking_lot::Mutex;
@@ -54,6 +54,20 @@ impl Shutdown {
         tasks.spawn(task);
     }
 
+    /// Does work that may wait, on a thread for it; `None` if it panics, or the runtime ends before it could begin.
+    ///
+    /// [`Shutdown::finish`] waits for it even where nobody waits for its result any more: it may hold files.
+    pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut tasks = self.tasks.lock();
+            while tasks.try_join_next().is_some() {}
+            // Who asked may have gone.
+            tasks.spawn_blocking(move || drop(sender.send(work())));
+        }
+        receiver.await.ok()
+    }
+
     /// Gives the signal and waits until every task has ended.
     pub async fn finish(&self) {
         self.begin();
@@ -83,5 +97,29 @@ mod tests {
         assert!(!shutdown.has_begun());
         shutdown.finish().await;
         receiver.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn finish_waits_for_work_that_nobody_waits_for() {
+        let shutdown = Shutdown::new();
+        let held = Arc::new(());
+        let (go, gone) = std::sync::mpsc::channel::<()>();
+        let work = {
+            let held = held.clone();
+            move || {
+                let _held = held;
+                gone.recv().unwrap();
+            }
+        };
+        {
+            let working = shutdown.blocking(work);
+            tokio::pin!(working);
+            // One poll starts it; then it is given up.
+            assert!(futures_util::poll!(working.as_mut()).is_pending());
+        }
+        assert_eq!(Arc::strong_count(&held), 2);
+        go.send(()).unwrap();
+        shutdown.finish().await;
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 }

@@ -432,7 +432,9 @@ fn replay(
     }
     let position = segment.position_before(from)?;
     segment.walk_batches(position, |_, batch| {
-        let producer = producer_batch(batch, batch.base_offset()).filter(|_| batch.base_offset() >= from);
+        // A segment below the recovery point is not looked through: what it says of offsets that the log has not is not so.
+        let known = from <= batch.base_offset() && batch.last_offset() < log_end;
+        let producer = producer_batch(batch, batch.base_offset()).filter(|_| known);
         let marker = producer.filter(|_| batch.is_control()).and_then(|_| EndTxnMarker::read(batch).ok().flatten());
         match (producer, marker) {
             (Some(producer), Some(marker)) => {

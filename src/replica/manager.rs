@@ -137,18 +137,7 @@ impl ReplicaManager {
         self.open.read().get(topic)?.get(&partition).cloned()
     }
 
-    /// A partition, opened if it is not. Must run on a tokio runtime.
-    pub async fn open(self: &Arc<Self>, spec: PartitionSpec) -> Result<Arc<Partition>, StorageError> {
-        let manager = self.clone();
-        let opening = tokio::task::spawn_blocking(move || manager.open_blocking(spec));
-        // The task ends early only with its runtime, and then nobody waits here any more.
-        opening.await.unwrap_or_else(|ended| {
-            let path = self.dir.root().to_owned();
-            Err(StorageError::Io { what: "opening", path, source: std::io::Error::other(ended) })
-        })
-    }
-
-    /// As [`ReplicaManager::open`], on a thread that may wait for the disk.
+    /// A partition, opened if it is not; to be called on a thread that may wait for the disk.
     pub fn open_blocking(&self, spec: PartitionSpec) -> Result<Arc<Partition>, StorageError> {
         let slot = self.opening.lock().entry(spec.id.clone()).or_default().clone();
         let mut slot = slot.lock();

@@ -45,3 +45,33 @@ fn a_log_that_was_closed_takes_no_writes_and_is_what_it_was_when_it_is_opened() 
     assert!(report.is_clean(), "{report:?}");
     assert_eq!(log.log_end_offset(), 2);
 }
+
+#[test]
+fn a_batch_that_claims_offsets_behind_the_log_tells_nothing_of_its_producer() {
+    let fs = MemoryFs::new();
+    let shared: SharedFs = Arc::new(fs.clone());
+    let (mut log, _) = open(&shared, small());
+    let producer = ProducerState { id: 7, epoch: 0, base_sequence: 0 };
+    log.append_as_leader(build(NOW, &["ebb"], Compression::NONE, producer), 0, NOW).unwrap();
+    log.roll(NOW).unwrap();
+    log.append_as_leader(batch(&["flow"]), 0, NOW).unwrap();
+    drop(log);
+    // The last offset delta says a million, and the CRC is right: nothing but a look at the next segment tells.
+    let path = Path::new("/flights-0/00000000000000000000.log");
+    let file = fs.open(path, OpenMode::Create).unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_at(0, &mut bytes).unwrap();
+    bytes[23..27].copy_from_slice(&1_000_000i32.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    file.write_at(0, &mut [IoSlice::new(&bytes)]).unwrap();
+    fs.remove_file(Path::new("/flights-0/00000000000000000001.snapshot")).unwrap();
+
+    let opening = LogOptions { recovery_point: 1, ..options(&shared, "/flights-0", small()) };
+    let (mut log, _) = Log::open(opening).unwrap();
+    assert_eq!(log.log_end_offset(), 2);
+    log.close(NOW).unwrap();
+    drop(log);
+    let (_, report) = Log::open(LogOptions { clean: true, ..options(&shared, "/flights-0", small()) }).unwrap();
+    assert!(report.notes.is_empty(), "{report:?}");
+}
