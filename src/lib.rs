@@ -20,7 +20,7 @@
 //! | 2 | [`protocol`] | the wire: primitive types, one file an API with its message as a table, error codes | disks, sockets |
 //! | 3 | [`log`] | one partition on disk: segments, indexes, recovery, retention, producer state, epochs, mapped reads | async, sockets, messages |
 //! | 3 | [`client`] | connections, metadata, producer, consumer, admin, for any Kafka cluster | brokers |
-//! | 4 | [`arrow`] | topics as tables: record batches, mapped or fetched, to Arrow arrays | brokers, Python |
+//! | 4 | [`arrow`] | topics as tables: record batches, mapped or fetched, to Arrow arrays and back | brokers, Python |
 //! | 4 | [`metadata`] | the cluster image and the records that change it: a pure state machine | I/O |
 //! | 5 | [`controller`] | the image made durable: its log, its snapshots, who may change it | handlers |
 //! | 6 | [`replica`] | partitions led here: appends, reads, high watermark, fetches that wait | groups |

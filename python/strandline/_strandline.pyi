@@ -24,6 +24,7 @@ from strandline.types import (
     GroupListing,
     LogDir,
     OffsetAndTimestamp,
+    SentTable,
     TopicDescription,
     TopicPartition,
 )
@@ -59,6 +60,12 @@ _Moment: TypeAlias = int | _datetime | str
 
 class _Schema(Protocol):
     def __arrow_c_schema__(self) -> object: ...
+
+class _Stream(Protocol):
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> object: ...
+
+class _Array(Protocol):
+    def __arrow_c_array__(self, requested_schema: Any = None) -> Any: ...
 
 _Position: TypeAlias = int | dict[int, int] | list[int] | _datetime | _date | _timedelta | str | Committed
 _Decoding: TypeAlias = Literal["binary", "utf8", "int16", "int32", "int64", "float32", "float64"]
@@ -165,6 +172,17 @@ class Producer:
         timestamp: _Moment | None = None,
         headers: _Headers | None = None,
     ) -> Delivery: ...
+    def send_table(
+        self,
+        topic: str,
+        data: _Stream | _Array,
+        *,
+        key: str | list[str] | None = None,
+        value: str | list[str] | None = None,
+        partition: int | str | None = None,
+        timestamp: str | None = None,
+        headers: str | None = None,
+    ) -> SentTable: ...
     def flush(self, timeout: float | None = None) -> None: ...
     def close(self, timeout: float | None = None) -> None: ...
     def partitions_for(self, topic: str) -> list[int]: ...

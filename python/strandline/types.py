@@ -1,4 +1,4 @@
-"""What the consumer and the admin client are told and tell: small named tuples, to be unpacked, compared and printed.
+"""What the clients are told and tell: small named tuples, to be unpacked, compared and printed.
 
 >>> from strandline.types import TopicPartition
 >>> topic, partition = TopicPartition("flights", 3)
@@ -8,7 +8,10 @@ True
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from strandline.errors import KafkaError
 
 
 class TopicPartition(NamedTuple):
@@ -32,6 +35,26 @@ class OffsetAndTimestamp(NamedTuple):
     offset: int
     timestamp: int
     leader_epoch: int | None = None
+
+
+class SentPartition(NamedTuple):
+    """The rows of a table that one partition got; the offsets are `None` where the broker did not say (``acks=0``)."""
+
+    rows: int
+    first_offset: int | None
+    last_offset: int | None
+
+
+class SentTable(NamedTuple):
+    """What became of a table that was sent.
+
+    ``rows`` were written, to these ``partitions``; each that ``failed`` is there with its number (from 0) and the
+    exception that says why.
+    """
+
+    rows: int
+    partitions: dict[int, SentPartition]
+    failed: list[tuple[int, KafkaError]]
 
 
 class Broker(NamedTuple):
@@ -147,6 +170,8 @@ __all__ = [
     "OffsetAndTimestamp",
     "PartitionDescription",
     "ReplicaSize",
+    "SentPartition",
+    "SentTable",
     "TopicDescription",
     "TopicPartition",
 ]

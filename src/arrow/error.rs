@@ -1,4 +1,4 @@
-//! What can go wrong while a topic is read as a table.
+//! What can go wrong while a topic is read as a table, or a table is sent to one.
 
 use arrow_schema::ArrowError;
 
@@ -88,4 +88,23 @@ impl From<ScanError> for ArrowError {
             error => ArrowError::ExternalError(Box::new(error)),
         }
     }
+}
+
+/// Why a table cannot be sent, or not to its end. What is wrong with one row only is told of that row.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// What was asked for makes no sense; nothing was sent.
+    #[error("{0}")]
+    Invalid(String),
+    /// The data ended early, or cannot be understood.
+    #[error("the data cannot be read from row {row} on (the rows before it were sent): {source}")]
+    Data {
+        /// The first row that was not sent.
+        row: u64,
+        /// Why.
+        source: ArrowError,
+    },
+    /// The producer cannot go on.
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }

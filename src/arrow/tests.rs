@@ -1,5 +1,7 @@
 //! Tables held against the records they came from.
 
+mod tables;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

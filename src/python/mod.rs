@@ -12,6 +12,7 @@
 //! | `source` | what the clients of one cluster share |
 //! | `cluster`, `producer`, `consumer`, `admin`, `topic` | the classes of these names |
 //! | `scan` | a topic as a table: what `strandline/scan.py` stands on |
+//! | `table` | a table as records: `Producer.send_table` |
 //! | `delivery`, `message` | what a producer returns, what a consumer hands out |
 //! | `types` | the named tuples of `strandline/types.py` |
 
@@ -26,6 +27,7 @@ mod producer;
 mod runtime;
 mod scan;
 mod source;
+mod table;
 mod topic;
 mod types;
 

@@ -14,7 +14,7 @@ use crate::record::Header;
 use super::delivery::Delivery;
 use super::runtime::{self, Close, Closing, Home};
 use super::source::Source;
-use super::{convert, errors};
+use super::{convert, errors, table};
 
 /// What closes besides the delivery timeout: the last answer may come right then.
 const GRACE: Duration = Duration::from_secs(1);
@@ -125,6 +125,54 @@ impl Producer {
                 send(py, &inner.sender, &Record { headers: &headers, ..record })
             }
         }
+    }
+
+    /// Send the rows of a table as records, and wait until each is written or known to have failed.
+    ///
+    /// `data` is anything that speaks Arrow (`__arrow_c_stream__` or `__arrow_c_array__`): tables, batches and readers of
+    /// pyarrow, frames of polars and pandas, relations of DuckDB, a scan of a topic. It is read batch by batch, so it
+    /// may be larger than memory; no row becomes a Python object.
+    ///
+    /// | argument | what it is |
+    /// |---|---|
+    /// | `key`, `value` | a column's name: bytes and text as they are, numbers big-endian, as Kafka's serializers and `scan(key="int64")` have them; or a list of columns: a JSON object. Without a `value` it is a JSON object of all columns that serve for nothing else; without a `key` it is null |
+    /// | `partition` | a number, or a column of numbers; otherwise the key decides, or else the producer |
+    /// | `timestamp` | a column: timestamps (without a zone: UTC), dates, or int64 milliseconds since 1970; now where it is null |
+    /// | `headers` | a column of `list<struct<key, value>>`, as a scan gives it, or of maps |
+    ///
+    /// It returns a `SentTable`: how many rows were written, where, and which failed, each with its exception. What makes
+    /// no sense (a column that is not there, a type that has no bytes) is a `ValueError`, before anything is sent. While
+    /// `buffer_memory` is used up it waits, as `send` does.
+    ///
+    /// >>> import polars as pl
+    /// >>> from strandline import Cluster
+    /// >>> flights = pl.DataFrame({"carrier": ["UA", "AA"], "to": ["IAH", "MIA"], "delay": [11, None]})
+    /// >>> with Cluster() as cluster, cluster.producer() as producer:
+    /// ...     sent = producer.send_table("flights", flights, key="carrier")
+    /// ...     topic = cluster.topic("flights")
+    /// ...     values = topic.scan(value="utf8").to_pyarrow()["value"].to_pylist()
+    /// ...     copied = producer.send_table("copy", topic.scan(), key="key", value="value", timestamp="timestamp")
+    /// >>> sent
+    /// SentTable(rows=2, partitions={0: SentPartition(rows=2, first_offset=0, last_offset=1)}, failed=[])
+    /// >>> values
+    /// ['{"to":"IAH","delay":11}', '{"to":"MIA","delay":null}']
+    /// >>> copied.rows
+    /// 2
+    #[pyo3(signature = (topic, data, *, key=None, value=None, partition=None, timestamp=None, headers=None))]
+    #[allow(clippy::too_many_arguments)]
+    fn send_table<'py>(
+        &self,
+        py: Python<'py>,
+        topic: &str,
+        data: &Bound<'py, PyAny>,
+        key: Option<&Bound<'py, PyAny>>,
+        value: Option<&Bound<'py, PyAny>>,
+        partition: Option<&Bound<'py, PyAny>>,
+        timestamp: Option<String>,
+        headers: Option<String>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let options = table::options(key, value, partition, timestamp, headers)?;
+        table::send(py, &self.inner()?.sender, topic, data, &options)
     }
 
     /// Send all that was taken so far without waiting for `linger_ms`, and wait until each record is written or given up.

@@ -258,6 +258,18 @@ where
     }
 }
 
+/// Takes step after step without the GIL until one gives a result. A step is told for how long it may work or wait; Ctrl-C
+/// ends it all between two of them.
+pub(crate) fn step_by_step<T: Send>(py: Python<'_>, mut step: impl FnMut(Duration) -> Option<T> + Send) -> PyResult<T> {
+    handle()?;
+    loop {
+        match outside(py, || step(TICK)) {
+            Some(result) => return Ok(result),
+            None => py.check_signals()?,
+        }
+    }
+}
+
 /// As [`wait`], for at most `timeout`; `None` when that ran out.
 pub(crate) fn wait_for<F>(py: Python<'_>, future: F, timeout: Option<Duration>) -> PyResult<Option<F::Output>>
 where

@@ -30,9 +30,9 @@ use super::source::Source;
 use super::{convert, errors};
 
 /// Arrow's names for what is in a capsule.
-const SCHEMA: &CStr = c"arrow_schema";
-const ARRAY: &CStr = c"arrow_array";
-const STREAM: &CStr = c"arrow_array_stream";
+pub(super) const SCHEMA: &CStr = c"arrow_schema";
+pub(super) const ARRAY: &CStr = c"arrow_array";
+pub(super) const STREAM: &CStr = c"arrow_array_stream";
 
 /// From about how many records the fields of JSON values are inferred.
 const INFERRED_FROM: usize = 1_000;

@@ -125,11 +125,36 @@ impl Accumulator {
         record: &Record<'_>,
         view: impl Fn() -> Option<Arc<TopicView>>,
     ) -> Result<Delivery, Refused> {
+        let topics = self.topics.read();
+        let topic = topics.get(record.topic).ok_or_else(|| self.unknown())?;
+        self.append_to_topic(topic, record, view, |batch, index, timestamp| batch.delivery(index, timestamp))
+    }
+
+    /// The queues of a topic, as far as it is known: see [`Accumulator::append_to_topic`].
+    pub(super) fn queues(&self, topic: &str) -> Option<Arc<TopicQueues>> {
+        self.topics.read().get(topic).cloned()
+    }
+
+    fn unknown(&self) -> Refused {
+        match self.closed.load(Ordering::Acquire) {
+            true => Refused::Never(ClientError::Closed("producer")),
+            false => Refused::Topic,
+        }
+    }
+
+    /// As [`Accumulator::append`], to a topic that was looked up before. `taken` is told the batch, the record's index in
+    /// it and its timestamp, under the partition's lock.
+    #[inline]
+    pub(super) fn append_to_topic<T>(
+        &self,
+        topic: &TopicQueues,
+        record: &Record<'_>,
+        view: impl Fn() -> Option<Arc<TopicView>>,
+        taken: impl FnOnce(&Arc<BatchDelivery>, u32, Timestamp) -> T,
+    ) -> Result<T, Refused> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Refused::Never(ClientError::Closed("producer")));
         }
-        let topics = self.topics.read();
-        let topic = topics.get(record.topic).ok_or(Refused::Topic)?;
         let headers: usize = record.headers.iter().map(|h| h.key.len() + h.value.map_or(0, <[u8]>::len) + 10).sum();
         let key = record.key.unwrap_or_default();
         let bound = BatchBuilder::record_size_bound(key.len(), record.value.map_or(0, <[u8]>::len), headers);
@@ -151,18 +176,19 @@ impl Accumulator {
                 return Err(Refused::Never(ClientError::invalid(sentence)));
             }
         };
-        self.append_to(topic, queue, record, timestamp, bound)
+        self.append_to(topic, queue, record, timestamp, bound, taken)
     }
 
     #[inline]
-    fn append_to(
+    fn append_to<T>(
         &self,
         topic: &TopicQueues,
         queue: &Arc<PartitionQueue>,
         record: &Record<'_>,
         timestamp: Timestamp,
         bound: usize,
-    ) -> Result<Delivery, Refused> {
+        taken: impl FnOnce(&Arc<BatchDelivery>, u32, Timestamp) -> T,
+    ) -> Result<T, Refused> {
         let mut inner = queue.inner.lock();
         if !matches!(&inner.open, Some(open) if open.builder.has_room(bound, self.config.batch_size)) {
             if let Some(full) = inner.open.take() {
@@ -183,14 +209,14 @@ impl Accumulator {
             open.reserved += over;
             self.memory.used.fetch_add(over, Ordering::AcqRel);
         }
-        let delivery = open.delivery.delivery(index as u32, timestamp);
+        let taken = taken(&open.delivery, index as u32, timestamp);
         if open.builder.is_full(self.config.batch_size)
             && let Some(full) = inner.open.take()
         {
             inner.full.push_back(full);
             self.wake.notify_one();
         }
-        Ok(delivery)
+        Ok(taken)
     }
 
     #[cold]
@@ -324,6 +350,13 @@ pub(super) struct Hurry<'a>(&'a Accumulator);
 impl Drop for Hurry<'_> {
     fn drop(&mut self) {
         self.0.hurry.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl TopicQueues {
+    /// How many partitions are known.
+    pub(super) fn partition_count(&self) -> usize {
+        self.partitions.len()
     }
 }
 

@@ -93,6 +93,30 @@ impl BatchDelivery {
         Delivery { batch: self.clone(), index, timestamp }
     }
 
+    /// The partition of its records.
+    pub(super) fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    /// Whether it is known of every record what became of it.
+    pub(super) fn is_done(&self) -> bool {
+        let parts: Vec<_> = match &*self.state.lock() {
+            State::Waiting { .. } => return false,
+            State::Done(_) => return true,
+            State::Split(parts) => parts.iter().map(|(_, part)| part.clone()).collect(),
+        };
+        parts.iter().all(|part| part.is_done())
+    }
+
+    /// The offset of the first record (`None` where the broker did not say), if the batch was written, and as one. Where
+    /// it was not, each record has its own story.
+    pub(super) fn written(&self) -> Option<Option<Offset>> {
+        match &*self.state.lock() {
+            State::Done(Outcome::Written { base_offset, .. }) => Some(*base_offset),
+            _ => None,
+        }
+    }
+
     /// Says what became of the batch; only the first word counts.
     pub(super) fn complete(&self, outcome: Outcome) {
         self.settle(State::Done(outcome));
@@ -302,9 +326,11 @@ mod tests {
         count(&deliveries[4]);
         parts[0].complete(written(10));
         assert_eq!(deliveries[1].result().unwrap().unwrap().offset, Some(11));
-        assert!(!deliveries[2].is_done());
+        assert!(!deliveries[2].is_done() && !batch.is_done());
         assert_eq!(ran.load(Ordering::SeqCst), 0);
         parts[1].complete(written(50));
+        assert!(batch.is_done() && parts[0].written() == Some(Some(10)));
+        assert_eq!(batch.written(), None, "not as one");
         assert_eq!(deliveries[4].result().unwrap().unwrap().offset, Some(52));
         assert_eq!(ran.load(Ordering::SeqCst), 2);
     }

@@ -7,11 +7,13 @@
 //! | `partition` | order and sequence numbers of one partition's batches |
 //! | `sender` | the task that sends them |
 //! | [`delivery`] | what became of a record |
+//! | [`bulk`] | many records to one topic, such as the rows of a table |
 //!
 //! `send` appends to the batch of its partition under that partition's lock, and allocates nothing but the batch. It
 //! waits only where Kafka's does: for a topic's metadata, and for memory, up to `max.block.ms`.
 
 mod accumulator;
+pub mod bulk;
 pub mod delivery;
 mod partition;
 pub mod partitioner;
@@ -34,6 +36,7 @@ use super::network::{Network, Wanted};
 use super::{ClientError, Doors, Result};
 
 use accumulator::{Accumulator, Refused};
+pub use bulk::Bulk;
 pub use delivery::{Delivered, Delivery};
 use sender::Sender;
 
