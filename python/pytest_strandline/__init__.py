@@ -16,7 +16,8 @@ Options, for `[tool.pytest.ini_options]` in pyproject.toml: `strandline_config` 
 keys), `strandline_topic_config` (the same for the topics of the fixtures) and `strandline_topic_partitions`.
 
 `@pytest.mark.kafka(config={...}, topic_config={...}, partitions=n)` asks for another cluster, or another topic, for one
-test, a class or a module; what it says adds to the options. Tests whose clusters have the same config share one.
+test, a class or a module; what it says adds to the options. Tests whose clusters have the same config share one. With
+`clock="manual"` a test has a cluster to itself, whose time it moves: `kafka_cluster.clock.advance("7d")`.
 
 Under pytest-xdist each worker has clusters of its own. When a test fails, what lay in its topics is a section of the
 report.
@@ -24,7 +25,7 @@ report.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -60,8 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker."""
     config.addinivalue_line(
         "markers",
-        "kafka(config={}, topic_config={}, partitions=n): the broker and topic keys, by Kafka's names, and the "
-        "partitions that this test's Kafka fixtures have",
+        "kafka(config={}, topic_config={}, partitions=n, clock='system'): the broker and topic keys, by Kafka's names, "
+        "the partitions and the clock ('system' or 'manual') that this test's Kafka fixtures have",
     )
 
 
@@ -70,10 +71,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kafka_cluster" not in metafunc.fixturenames:
         return
     asked = _asked(metafunc.definition)
-    if asked["config"]:
+    if asked["config"] or asked["clock"]:
         # A hidden parameter leaves the test's name as it is; pytest has them since 8.4.
         name = getattr(pytest, "HIDDEN_PARAM", "kafka")
-        metafunc.parametrize("kafka_cluster", [_spec(metafunc.definition)], indirect=True, ids=[name])
+        # A cluster whose clock is moved is of no use to another test.
+        scope: Literal["function", "session"] = "function" if asked["clock"] == "manual" else "session"
+        spec = _spec(metafunc.definition)
+        metafunc.parametrize("kafka_cluster", [spec], indirect=True, ids=[name], scope=scope)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -111,11 +115,15 @@ def _kafka_run(pytestconfig: pytest.Config) -> Iterator[_Run]:
 
 
 @pytest.fixture(scope="session")
-def kafka_cluster(request: pytest.FixtureRequest, _kafka_run: _Run) -> Cluster:
+def kafka_cluster(request: pytest.FixtureRequest, _kafka_run: _Run) -> Iterator[Cluster]:
     """A Kafka cluster in this process, a `strandline.Cluster`; a parameter may be a dict of the broker's keys."""
     asked = getattr(request, "param", None)
     spec = _default_spec(request.config)
-    return _kafka_run.clusters.get(spec.but(asked) if isinstance(asked, dict) else asked or spec)
+    spec = spec.but(asked) if isinstance(asked, dict) else asked or spec
+    yield _kafka_run.clusters.get(spec)
+    # The others are kept for the tests to come.
+    if spec.clock == "manual":
+        _kafka_run.clusters.stop(spec)
 
 
 @pytest.fixture(scope="session")
@@ -133,7 +141,7 @@ def kafka_topic_factory(
 
     node = request.node
     asked = _asked(node)
-    if asked["config"] and "kafka_cluster" not in _params(node):
+    if (asked["config"] or asked["clock"]) and "kafka_cluster" not in _params(node):
         pytest.fail(
             f"{node.nodeid}: the marker asks for another cluster, and the test names no Kafka fixture "
             "among its arguments: name one, instead of looking it up by request.getfixturevalue()",
@@ -180,18 +188,19 @@ def _params(item: pytest.Item) -> dict[str, Any]:
 
 def _asked(node: pytest.Item) -> dict[str, Any]:
     """What the markers of a test, of its class and of its module ask for; the nearest wins."""
-    asked: dict[str, Any] = {"config": {}, "topic_config": {}, "partitions": None}
+    asked: dict[str, Any] = {"config": {}, "topic_config": {}, "partitions": None, "clock": None}
     for marker in node.iter_markers("kafka"):
         wrong = [f"{name}=" for name in marker.kwargs if name not in asked] + [repr(value) for value in marker.args]
         if wrong:
             pytest.fail(
                 f"{node.nodeid}: pytest.mark.kafka does not take {', '.join(wrong)}: it takes config={{...}}, "
-                "topic_config={...} and partitions=n",
+                "topic_config={...}, partitions=n and clock='manual'",
                 pytrace=False,
             )
         for name in ("config", "topic_config"):
             asked[name] = {**marker.kwargs.get(name, {}), **asked[name]}
-        asked["partitions"] = asked["partitions"] or marker.kwargs.get("partitions")
+        for name in ("partitions", "clock"):
+            asked[name] = asked[name] or marker.kwargs.get(name)
     return asked
 
 
@@ -207,7 +216,8 @@ def _spec(item: pytest.Item) -> ClusterSpec:
     given = _params(item).get("kafka_cluster")
     if isinstance(given, dict):
         return default.but(given)
-    return given or default.but(_asked(item)["config"])
+    asked = _asked(item)
+    return given or default.but(asked["config"], asked["clock"])
 
 
 def _pairs(config: pytest.Config, option: str) -> dict[str, str]:

@@ -31,6 +31,7 @@ from strandline.types import (
 __all__ = [
     "Admin",
     "Client",
+    "Clock",
     "Cluster",
     "Consumer",
     "Delivery",
@@ -97,6 +98,7 @@ class Cluster:
         *,
         brokers: int = 1,
         listen: str = "127.0.0.1:0",
+        clock: Literal["system", "manual"] = "system",
         config: _Configs | None = None,
         **configs: _Config,
     ) -> Self: ...
@@ -104,6 +106,8 @@ class Cluster:
     def bootstrap_servers(self) -> str: ...
     @property
     def data_dir(self) -> Path: ...
+    @property
+    def clock(self) -> Clock: ...
     def create_topic(
         self,
         name: str,
@@ -126,6 +130,14 @@ class Cluster:
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: type[BaseException] | BaseException | TracebackType | None) -> None: ...
+
+@final
+class Clock:
+    @property
+    def now(self) -> _datetime: ...
+    @property
+    def timestamp(self) -> int: ...
+    def advance(self, duration: str | float | _timedelta) -> None: ...
 
 @final
 class Client:

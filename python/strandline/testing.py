@@ -20,7 +20,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from strandline._strandline import Cluster, Message, Topic
 from strandline.errors import KafkaError, TopicAlreadyExistsError
@@ -45,14 +45,16 @@ class ClusterSpec:
 
     config: tuple[tuple[str, Any], ...] = ()
     """The broker's keys, by Kafka's dotted names."""
+    clock: Literal["system", "manual"] = "system"
+    """Whether it goes by the machine's clock, or by one that the test moves."""
 
     def start(self) -> Cluster:
         """Start such a cluster."""
-        return Cluster(config=dict(self.config))
+        return Cluster(config=dict(self.config), clock=self.clock)
 
-    def but(self, config: Mapping[str, Any]) -> ClusterSpec:
-        """Make a spec that differs in these keys."""
-        return ClusterSpec(tuple(sorted({**dict(self.config), **config}.items())))
+    def but(self, config: Mapping[str, Any], clock: Literal["system", "manual"] | None = None) -> ClusterSpec:
+        """Make a spec that differs in these keys, and in its clock if one is given."""
+        return ClusterSpec(tuple(sorted({**dict(self.config), **config}.items())), clock or self.clock)
 
 
 class Clusters:
@@ -73,6 +75,13 @@ class Clusters:
             cluster = spec.start()
             self._running.append((spec, cluster))
         return cluster
+
+    def stop(self, spec: ClusterSpec) -> None:
+        """Stop the cluster of this spec, if it was started."""
+        cluster = self.running(spec)
+        if cluster is not None:
+            self._running.remove((spec, cluster))
+            cluster.close()
 
     def close(self) -> None:
         """Stop them all."""

@@ -197,6 +197,33 @@ def test_the_marker_asks_for_another_cluster_and_topic(pytester: pytest.Pytester
     result.stdout.fnmatch_lines("*::test_class PASSED*")
 
 
+def test_the_marker_gives_a_test_a_clock_of_its_own(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import datetime as dt
+        import pytest
+
+        SEEN = []
+
+        @pytest.mark.kafka(clock="manual")
+        @pytest.mark.parametrize("number", range(2))
+        def test_moved(kafka_cluster, kafka_bootstrap, kafka_producer, kafka_topic, number):
+            assert kafka_cluster.clock.now < dt.datetime.now(dt.timezone.utc) + dt.timedelta(days=1)
+            kafka_producer.send(kafka_topic, "of last week").result()
+            kafka_cluster.clock.advance("8d")
+            assert kafka_topic.messages() == []
+            SEEN.append(kafka_bootstrap)
+
+        def test_not_moved(kafka_cluster, kafka_bootstrap):
+            SEEN.append(kafka_bootstrap)
+            assert len(set(SEEN)) == 3
+            with pytest.raises(RuntimeError):
+                kafka_cluster.clock.advance("8d")
+        """
+    )
+    pytester.runpytest_subprocess("-p", "no:randomly").assert_outcomes(passed=3)
+
+
 def test_a_marker_that_makes_no_sense_is_told(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
