@@ -303,6 +303,11 @@ impl Cluster {
         let state = if brokers.is_closed() { ", closed" } else { "" };
         Ok(format!("<Cluster at {}, data in {}{state}>", source.bootstrap(), brokers.data_dir.display()))
     }
+
+    /// What a notebook shows: its topics.
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("strandline._html")?.call_method1("cluster", (slf,))
+    }
 }
 
 /// A client of any Kafka cluster; made by `connect`. It gives the same producers, consumers, topics and admin as a
