@@ -50,7 +50,7 @@ verify: $(INSTALLED) ## format, lints as errors, documentation, Python types
 	RUSTDOCFLAGS="-D warnings" cargo doc $(LOCKED) --no-deps
 	$(BIN)/ruff format --check $(PY)
 	$(BIN)/ruff check $(PY)
-	$(BIN)/mypy --strict python/strandline
+	$(BIN)/mypy --strict python/strandline python/pytest_strandline
 	cargo test $(LOCKED) --test it floors::
 
 fix: $(TOOLS) ## format, and mend what the linters can

@@ -23,6 +23,7 @@ from strandline import errors, types
 from strandline._strandline import (
     Admin,
     Client,
+    Clock,
     Cluster,
     Consumer,
     Delivery,
@@ -40,6 +41,7 @@ from strandline.types import TopicPartition
 __all__ = [
     "Admin",
     "Client",
+    "Clock",
     "Cluster",
     "Consumer",
     "Delivery",

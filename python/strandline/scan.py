@@ -97,6 +97,11 @@ class Scan:
         schema: pyarrow.Schema = _needs("pyarrow", "Scan.schema").schema(_Schema(self._native))
         return schema
 
+    def _repr_html_(self) -> str:
+        from strandline import _html
+
+        return _html.scan(self)
+
     def __arrow_c_schema__(self) -> object:
         """Give the schema of `__arrow_c_stream__`, in a capsule."""
         return self._native.schema(True)

@@ -137,6 +137,11 @@ class GroupDescription(NamedTuple):
     protocol: str
     members: list[GroupMember]
 
+    def _repr_html_(self) -> str:
+        from strandline import _html
+
+        return _html.group(self)
+
 
 class ReplicaSize(NamedTuple):
     """How many bytes of a log dir one replica takes."""

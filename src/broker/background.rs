@@ -1,7 +1,8 @@
 //! What a broker does from time to time: retention, compaction, syncing, checkpoints, snapshots of the metadata.
 //!
-//! Each job is a task of its own that waits on the broker's clock, so that a test can move it; what a job does is work on
-//! files, so it runs where a thread may wait. All end when the broker's shutdown begins.
+//! Each job is a task of its own that waits on the broker's clock, so that a test can move it, and works in a turn of it,
+//! so that the test knows when the job is done. What a job does is work on files, so it runs where a thread may wait. All
+//! end when the broker's shutdown begins.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,13 +38,17 @@ pub(super) fn start(broker: &Arc<Broker>) {
 fn every(broker: &Arc<Broker>, interval_ms: fn(&crate::config::Values) -> i64, job: fn(&Broker)) {
     let broker = broker.clone();
     let shutdown = broker.shutdown().clone();
+    // Until the first wait.
+    let mut turn = broker.clock().busy();
     shutdown.clone().spawn(async move {
         loop {
             let interval = Duration::from_millis(u64::try_from(interval_ms(&broker.values())).unwrap_or(u64::MAX));
-            tokio::select! {
-                () = broker.clock().sleep(interval.max(Duration::from_millis(1))) => {}
+            let next = broker.clock().turn(interval.max(Duration::from_millis(1)));
+            drop(turn);
+            turn = tokio::select! {
+                turn = next => turn,
                 () = shutdown.begun() => return,
-            }
+            };
             let working = broker.clone();
             // It ends early only with its runtime.
             let _ = tokio::task::spawn_blocking(move || job(&working)).await;

@@ -18,7 +18,9 @@ use tokio::sync::{Notify, oneshot};
 
 use super::Broker;
 use super::topics::OFFSETS_TOPIC;
+use crate::common::clock::{SharedClock, Turn};
 use crate::common::ids::Timestamp;
+use crate::common::shutdown::Shutdown;
 use crate::coordinator::records::Record;
 use crate::coordinator::{GroupConfig, GroupShard, Reply, ReplyToken, Step, Write, partition_for};
 use crate::protocol::{EncodeError, ErrorCode};
@@ -42,6 +44,7 @@ pub(crate) struct Groups {
 pub(crate) struct Shard {
     state: Mutex<State>,
     partition: Arc<Partition>,
+    clock: SharedClock,
     /// Told when the first deadline may have moved up.
     deadline: Notify,
 }
@@ -50,6 +53,8 @@ pub(crate) struct Shard {
 struct State {
     groups: GroupShard,
     waiting: HashMap<ReplyToken, oneshot::Sender<Reply>>,
+    /// Held from a new first deadline on until the task that keeps the time waits for it.
+    turn: Option<Turn>,
 }
 
 impl Broker {
@@ -127,10 +132,10 @@ impl Broker {
             tracing::error!(%error, partition = index, "{OFFSETS_TOPIC} cannot be read");
             ErrorCode::COORDINATOR_NOT_AVAILABLE
         })?;
-        let state = Mutex::new(State { groups, waiting: HashMap::new() });
-        let shard = Arc::new(Shard { state, partition, deadline: Notify::new() });
+        let state = Mutex::new(State { groups, waiting: HashMap::new(), turn: None });
+        let shard = Arc::new(Shard { state, partition, clock: self.clock().clone(), deadline: Notify::new() });
         shard.run(now, |state, now| state.groups.on_loaded(now));
-        self.shutdown().spawn(shard.clone().keep_time(self.clone()));
+        self.shutdown().spawn(shard.clone().keep_time(self.shutdown().clone()));
         Ok(shard)
     }
 }
@@ -147,6 +152,8 @@ impl Shard {
     }
 
     fn run(&self, now: Timestamp, work: impl FnOnce(&mut State, Timestamp) -> Step) {
+        // Before anybody has a reply: who has one may move the clock.
+        let turn = self.clock.busy();
         let mut state = self.state.lock();
         let before = state.groups.next_deadline();
         let mut steps = vec![work(&mut state, now)];
@@ -163,6 +170,7 @@ impl Shard {
             }
         }
         if state.groups.next_deadline() != before {
+            state.turn = Some(turn);
             self.deadline.notify_one();
         }
     }
@@ -179,26 +187,33 @@ impl Shard {
     }
 
     /// Tells the shard the time when its first deadline has come.
-    async fn keep_time(self: Arc<Self>, broker: Arc<Broker>) {
-        let clock = broker.clock().clone();
-        let shutdown = broker.shutdown().clone();
-        drop(broker);
+    async fn keep_time(self: Arc<Self>, shutdown: Shutdown) {
+        let mut turn = None;
         loop {
-            let deadline = self.state.lock().groups.next_deadline();
+            let next = {
+                let mut state = self.state.lock();
+                let next = state.groups.next_deadline().map(|deadline| {
+                    let left = u64::try_from(deadline - self.clock.now()).unwrap_or(0);
+                    self.clock.turn(Duration::from_millis(left))
+                });
+                state.turn = None;
+                next
+            };
+            drop(turn);
             let due = async {
-                match deadline {
-                    Some(deadline) => {
-                        let left = u64::try_from(deadline - clock.now()).unwrap_or(0);
-                        clock.sleep(Duration::from_millis(left)).await;
-                    }
+                match next {
+                    Some(next) => next.await,
                     None => std::future::pending().await,
                 }
             };
-            tokio::select! {
-                () = due => self.step(clock.now(), GroupShard::on_time),
-                () = self.deadline.notified() => {}
+            turn = tokio::select! {
+                turn = due => {
+                    self.step(self.clock.now(), GroupShard::on_time);
+                    Some(turn)
+                }
+                () = self.deadline.notified() => None,
                 () = shutdown.begun() => return,
-            }
+            };
         }
     }
 }

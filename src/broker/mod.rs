@@ -90,6 +90,7 @@ pub struct Broker {
     /// The same under what was set while it runs.
     values: watch::Sender<Arc<Values>>,
     clock: SharedClock,
+    socket_clock: SharedClock,
     shutdown: Shutdown,
     controller: Arc<Controller>,
     replicas: Arc<ReplicaManager>,
@@ -141,6 +142,10 @@ impl Broker {
 
     pub(crate) fn clock(&self) -> &SharedClock {
         &self.clock
+    }
+
+    pub(crate) fn socket_clock(&self) -> &SharedClock {
+        &self.socket_clock
     }
 
     pub(crate) fn shutdown(&self) -> &Shutdown {

@@ -30,6 +30,8 @@ pub struct BrokerOptions {
     pub properties: Arc<Values>,
     /// The clock.
     pub clock: SharedClock,
+    /// By which a fetch waits for records: the clock of whoever sent it, whatever a test does with the other.
+    pub socket_clock: SharedClock,
     /// The file system.
     pub file_system: Arc<dyn FileSystem>,
     /// Whether changes of the metadata are synced before they take effect: not for data that goes away with the broker.
@@ -58,7 +60,7 @@ impl Broker {
     ///
     /// Reads from disk: call it where a thread may wait. Must run on a tokio runtime.
     pub fn open(options: BrokerOptions) -> Result<Arc<Broker>, OpenError> {
-        let BrokerOptions { properties, clock, file_system, durable } = options;
+        let BrokerOptions { properties, clock, socket_clock, file_system, durable } = options;
         let node_id = rules::node_id(&properties);
         let dirs = rules::data_dirs(&properties);
         let [dir] = dirs.as_slice() else {
@@ -93,6 +95,7 @@ impl Broker {
             values: watch::Sender::new(Arc::new(values)),
             replicas: Arc::new(replicas),
             clock,
+            socket_clock,
             shutdown: Shutdown::new(),
             controller,
             groups: Groups::default(),

@@ -58,6 +58,7 @@ impl RunningBroker {
         let options = BrokerOptions {
             properties: properties.clone(),
             clock: settings.clock.clone(),
+            socket_clock: settings.socket_clock.clone(),
             file_system: settings.file_system.clone(),
             durable: settings.durable,
         };
@@ -66,7 +67,7 @@ impl RunningBroker {
         let address = server.address();
         let (host, port) = told(&properties, address).map_err(StartError::Listeners)?;
         broker.advertise(&host, port).await.map_err(|refusal| StartError::Listeners(refusal.message))?;
-        server.start(broker.clone(), settings.clock);
+        server.start(broker.clone(), settings.socket_clock);
         Ok(RunningBroker { broker, address, advertised: (host, port) })
     }
 

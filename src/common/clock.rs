@@ -1,8 +1,14 @@
 //! The clock: the only way to know the time or to wait for it.
 //!
 //! Whoever starts a broker gives it a [`Clock`]. [`SystemClock`] is the real one; [`ManualClock`] stands still until a
-//! test moves it, and then wakes every sleeper whose time has come. State machines do not hold a clock: they are told
-//! the time with each event.
+//! test moves it, and then wakes every sleeper whose time has come. [`TimeOfDay`] has the time of one clock and the waits
+//! of another: a client of a broker whose clock is moved. State machines do not hold a clock: they are told the time with
+//! each event.
+//!
+//! Whoever moves a manual clock wants to know when what was due is done. So what a broker does at its time, it does in a
+//! [`Turn`]: [`Clock::turn`] ends with one, [`Clock::busy`] gives one for work that may lead to a new wait, and
+//! [`ManualClock::settled`] waits until none is left. A turn is held until the next wait is asked for, so that a clock
+//! that has settled has everybody's next wait. With the machine's clock all of this is nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,12 +18,36 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::ids::Timestamp;
 
 /// A wait that ends when its time has come.
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// A wait that ends with a turn to work.
+pub type NextTurn = Pin<Box<dyn Future<Output = Turn> + Send>>;
+
+/// What is due is being done while this lives: drop it once that is done, and the next wait is asked for.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// How many there are, of a clock that somebody may wait for.
+    turns: Option<watch::Sender<usize>>,
+}
+
+impl Turn {
+    fn of(turns: &watch::Sender<usize>) -> Turn {
+        turns.send_modify(|count| *count += 1);
+        Turn { turns: Some(turns.clone()) }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(turns) = &self.turns {
+            turns.send_modify(|count| *count -= 1);
+        }
+    }
+}
 
 /// What the time is, and how to wait for it.
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
@@ -27,6 +57,20 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
     fn monotonic(&self) -> Duration;
     /// Ends once [`Clock::monotonic`] has moved on by `duration`.
     fn sleep(&self, duration: Duration) -> Sleep;
+
+    /// Ends as [`Clock::sleep`] does, with a turn to do what is due.
+    fn turn(&self, duration: Duration) -> NextTurn {
+        let sleep = self.sleep(duration);
+        Box::pin(async move {
+            sleep.await;
+            Turn::default()
+        })
+    }
+
+    /// A turn for work that may lead to a wait.
+    fn busy(&self) -> Turn {
+        Turn::default()
+    }
 }
 
 /// A clock that several rooms share.
@@ -60,17 +104,41 @@ impl Clock for SystemClock {
     }
 }
 
+/// The time of day of one clock, and the waits of another.
+#[derive(Debug)]
+pub struct TimeOfDay {
+    /// Whose time of day it is.
+    pub day: SharedClock,
+    /// By which one waits.
+    pub waits: SharedClock,
+}
+
+impl Clock for TimeOfDay {
+    fn now(&self) -> Timestamp {
+        self.day.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.waits.monotonic()
+    }
+
+    fn sleep(&self, duration: Duration) -> Sleep {
+        self.waits.sleep(duration)
+    }
+}
+
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
 pub struct ManualClock {
     state: Mutex<Manual>,
+    turns: watch::Sender<usize>,
 }
 
 #[derive(Debug)]
 struct Manual {
     start: Timestamp,
     elapsed: Duration,
-    sleepers: BTreeMap<(Duration, u64), oneshot::Sender<()>>,
+    sleepers: BTreeMap<(Duration, u64), oneshot::Sender<Turn>>,
     next: u64,
 }
 
@@ -78,10 +146,12 @@ impl ManualClock {
     /// A clock that reads `now` until it is moved.
     pub fn new(now: Timestamp) -> Arc<ManualClock> {
         let state = Manual { start: now, elapsed: Duration::ZERO, sleepers: BTreeMap::new(), next: 0 };
-        Arc::new(ManualClock { state: Mutex::new(state) })
+        Arc::new(ManualClock { state: Mutex::new(state), turns: watch::Sender::new(0) })
     }
 
     /// Moves the time on by `duration` and wakes, in their order, all who waited for a moment in it.
+    ///
+    /// Each finds the time as it is afterwards: what was due many times is done once.
     pub fn advance(&self, duration: Duration) {
         let mut state = self.state.lock();
         state.elapsed += duration;
@@ -89,10 +159,26 @@ impl ManualClock {
         let later = state.sleepers.split_off(&after);
         let due = std::mem::replace(&mut state.sleepers, later);
         drop(state);
-        for (_, sleeper) in due {
+        // All turns before any is taken: between two of them the clock has not settled.
+        let due: Vec<_> = due.into_values().map(|sleeper| (sleeper, Turn::of(&self.turns))).collect();
+        for (sleeper, turn) in due {
             // A sleeper that was dropped no longer waits.
-            let _ = sleeper.send(());
+            let _ = sleeper.send(turn);
         }
+    }
+
+    /// Ends when nobody has a turn: what was due is done, and who waits for a later time has said so.
+    pub async fn settled(&self) {
+        // An error means that the sender is gone, which `self` rules out.
+        let _ = self.turns.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    /// Moves the time on by `duration`, and ends when what was due in it is done.
+    pub async fn pass(&self, duration: Duration) {
+        // Who is about to wait would else wait from a time that is too late.
+        self.settled().await;
+        self.advance(duration);
+        self.settled().await;
     }
 
     /// How many wait for the clock to move.
@@ -112,18 +198,30 @@ impl Clock for ManualClock {
     }
 
     fn sleep(&self, duration: Duration) -> Sleep {
+        let turn = self.turn(duration);
+        Box::pin(async move {
+            turn.await;
+        })
+    }
+
+    fn turn(&self, duration: Duration) -> NextTurn {
         let mut state = self.state.lock();
         if duration.is_zero() {
-            return Box::pin(std::future::ready(()));
+            return Box::pin(std::future::ready(self.busy()));
         }
         let (sender, receiver) = oneshot::channel();
-        let key = (state.elapsed + duration, state.next);
+        // What lies beyond all time is never due.
+        let key = (state.elapsed.saturating_add(duration), state.next);
         state.next += 1;
         state.sleepers.insert(key, sender);
         Box::pin(async move {
             // The clock is gone: nothing will ever be due again, and nobody is left to be late for.
-            let _ = receiver.await;
+            receiver.await.unwrap_or_default()
         })
+    }
+
+    fn busy(&self) -> Turn {
+        Turn::of(&self.turns)
     }
 }
 
@@ -142,6 +240,69 @@ mod tests {
         assert_eq!((clock.now(), clock.sleepers()), (1_010, 1));
         clock.advance(Duration::from_secs(1));
         late.await;
+    }
+
+    #[tokio::test]
+    async fn a_manual_clock_settles_once_all_turns_are_over() {
+        let clock = ManualClock::new(0);
+        // Nobody has a turn.
+        clock.settled().await;
+        let (first, second) = (clock.turn(Duration::from_secs(1)), clock.turn(Duration::from_secs(2)));
+        drop(clock.turn(Duration::from_secs(1)));
+        clock.advance(Duration::from_secs(5));
+        let (first, second) = (first.await, second.await);
+        let waits = |clock: &Arc<ManualClock>| {
+            let clock = clock.clone();
+            tokio::spawn(async move { clock.settled().await })
+        };
+        let settled = waits(&clock);
+        drop(first);
+        tokio::task::yield_now().await;
+        assert!(!settled.is_finished());
+        drop(second);
+        settled.await.unwrap();
+        let busy = clock.busy();
+        let settled = waits(&clock);
+        tokio::task::yield_now().await;
+        assert!(!settled.is_finished());
+        drop(busy);
+        settled.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_done_in_turns_is_done_when_time_has_passed() {
+        let clock = ManualClock::new(0);
+        let done = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let (worker, counter) = (clock.clone(), done.clone());
+        let mut turn = clock.busy();
+        let job = tokio::spawn(async move {
+            loop {
+                let next = worker.turn(Duration::from_secs(60));
+                drop(turn);
+                turn = next.await;
+                tokio::task::yield_now().await;
+                counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        });
+        for expected in 1..=10 {
+            clock.pass(Duration::from_secs(60)).await;
+            assert_eq!(done.load(std::sync::atomic::Ordering::Relaxed), expected);
+        }
+        // Many times at once are one.
+        clock.pass(Duration::from_secs(6_000)).await;
+        assert_eq!(done.load(std::sync::atomic::Ordering::Relaxed), 11);
+        job.abort();
+    }
+
+    #[tokio::test]
+    async fn the_time_of_one_clock_goes_with_the_waits_of_another() {
+        let (day, waits) = (ManualClock::new(5), ManualClock::new(0));
+        let clock = TimeOfDay { day: day.clone(), waits: waits.clone() };
+        let sleep = clock.sleep(Duration::from_secs(1));
+        day.advance(Duration::from_secs(9));
+        assert_eq!((clock.now(), clock.monotonic(), waits.sleepers()), (9_005, Duration::ZERO, 1));
+        waits.advance(Duration::from_secs(1));
+        sleep.await;
     }
 
     #[tokio::test]

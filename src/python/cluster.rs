@@ -16,6 +16,7 @@ use crate::cluster::{BrokerSettings, RunningBroker, StartError};
 use crate::protocol::ErrorCode;
 
 use super::admin::Admin;
+use super::clock::{Clock, Time};
 use super::consumer::Consumer;
 use super::producer::Producer;
 use super::runtime::{self, Close, Closing, Home};
@@ -32,12 +33,18 @@ pub(crate) struct Brokers {
     /// Dropped, and so deleted, once the broker has stopped.
     temporary: Mutex<Option<TempDir>>,
     data_dir: PathBuf,
+    time: Time,
     closed: AtomicBool,
 }
 
 impl Brokers {
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// The clock that they go by.
+    pub(crate) fn time(&self) -> &Time {
+        &self.time
     }
 
     /// The broker, while it runs.
@@ -100,6 +107,9 @@ impl Drop for Brokers {
 /// One key has another default than Kafka's: `group_initial_rebalance_delay_ms` is 0, so that the first consumer of a
 /// group does not wait three seconds for others.
 ///
+/// `clock="manual"` gives it a clock of its own that stands still until `cluster.clock.advance("7d")` moves it: for tests of
+/// what happens in time; see `Clock`.
+///
 /// A cluster ends with `close()`, at the end of its `with` block, or with the interpreter; it closes the producers and
 /// consumers that were made from it first. `brokers` must be 1 for now.
 ///
@@ -138,12 +148,13 @@ fn started(error: StartError) -> PyErr {
 #[pymethods]
 impl Cluster {
     #[new]
-    #[pyo3(signature = (data_dir=None, *, brokers=1, listen="127.0.0.1:0", config=None, **configs))]
+    #[pyo3(signature = (data_dir=None, *, brokers=1, listen="127.0.0.1:0", clock="system", config=None, **configs))]
     fn new(
         py: Python<'_>,
         data_dir: Option<PathBuf>,
         brokers: u32,
         listen: &str,
+        clock: &str,
         config: Option<&Bound<'_, PyDict>>,
         configs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Cluster> {
@@ -151,7 +162,11 @@ impl Cluster {
             let sentence = format!("brokers is {brokers}: a cluster has one broker for now; leave it out, or at 1");
             return Err(PyNotImplementedError::new_err(sentence));
         }
+        let time = Time::named(clock)?;
         let mut settings = BrokerSettings::new();
+        if let Time::Manual(clock) = &time {
+            settings = settings.with_moved_clock(clock.clone());
+        }
         settings.set("group.initial.rebalance.delay.ms", "0");
         settings.set("listeners", &format!("PLAINTEXT://{listen}"));
         for (key, value) in convert::configs(config, configs)? {
@@ -180,6 +195,7 @@ impl Cluster {
             running: Mutex::new(Some(running)),
             temporary: Mutex::new(temporary),
             data_dir,
+            time,
             closed: AtomicBool::new(false),
         });
         runtime::close_at_exit(&brokers)?;
@@ -197,6 +213,13 @@ impl Cluster {
     #[getter]
     fn data_dir(&self) -> PyResult<&PathBuf> {
         Ok(&self.inner.get()?.0.data_dir)
+    }
+
+    /// The clock that it goes by: the machine's, or one that can be moved.
+    #[getter]
+    fn clock(&self) -> PyResult<Clock> {
+        let (brokers, _) = self.inner.get()?;
+        Ok(Clock::new(brokers.time().clone(), brokers.clone()))
     }
 
     /// Make a topic and return it.
@@ -279,6 +302,11 @@ impl Cluster {
         let (brokers, source) = self.inner.get()?;
         let state = if brokers.is_closed() { ", closed" } else { "" };
         Ok(format!("<Cluster at {}, data in {}{state}>", source.bootstrap(), brokers.data_dir.display()))
+    }
+
+    /// What a notebook shows: its topics.
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("strandline._html")?.call_method1("cluster", (slf,))
     }
 }
 

@@ -10,13 +10,14 @@
 //! | `errors` | errors as exceptions |
 //! | `convert` | bytes, configs, times |
 //! | `source` | what the clients of one cluster share |
-//! | `cluster`, `producer`, `consumer`, `admin`, `topic` | the classes of these names |
+//! | `cluster`, `clock`, `producer`, `consumer`, `admin`, `topic` | the classes of these names |
 //! | `scan` | a topic as a table: what `strandline/scan.py` stands on |
 //! | `table` | a table as records: `Producer.send_table` |
 //! | `delivery`, `message` | what a producer returns, what a consumer hands out |
 //! | `types` | the named tuples of `strandline/types.py` |
 
 mod admin;
+mod clock;
 mod cluster;
 mod consumer;
 mod convert;
@@ -43,6 +44,8 @@ mod _strandline {
 
     #[pymodule_export]
     use super::admin::Admin;
+    #[pymodule_export]
+    use super::clock::Clock;
     #[pymodule_export]
     use super::cluster::{Client, Cluster, connect};
     #[pymodule_export]

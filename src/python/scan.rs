@@ -194,7 +194,7 @@ fn position(
             "earliest" => return Ok(Position::Earliest),
             "latest" => return Ok(Position::Latest),
             text => {
-                if let Some(millis) = duration(text) {
+                if let Some(millis) = convert::duration(text) {
                     return Ok(ago(millis));
                 }
             }
@@ -223,21 +223,6 @@ fn position(
             given.repr()?
         ))),
     }
-}
-
-/// The milliseconds of "500ms", "90s", "15m", "12h", "7d".
-fn duration(text: &str) -> Option<f64> {
-    let at = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-    let (number, unit) = text.split_at(at);
-    let factor = match unit {
-        "ms" => 1.0,
-        "s" => 1e3,
-        "m" => 60e3,
-        "h" => 3600e3,
-        "d" => 86_400e3,
-        _ => return None,
-    };
-    number.parse::<f64>().ok().map(|number| number * factor)
 }
 
 /// An error as an exception.

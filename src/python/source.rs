@@ -12,7 +12,7 @@ use crate::arrow::LogSource;
 use crate::client::Doors;
 use crate::client::admin::Admin;
 use crate::cluster::log_source;
-use crate::common::clock::SystemClock;
+use crate::common::clock::{SharedClock, SystemClock};
 use crate::common::ids::Timestamp;
 use crate::common::transport::Tcp;
 use crate::config::{Scope, Values};
@@ -28,6 +28,8 @@ pub(crate) struct Source {
     config: Vec<(String, String)>,
     /// The brokers, where they run in this process: clients keep them running until somebody closes them.
     brokers: Option<Arc<Brokers>>,
+    /// What the clients go by.
+    clock: SharedClock,
     clients: Registry,
     admin: Admin,
 }
@@ -47,8 +49,9 @@ impl Source {
         let (values, notices) = Values::client(Scope::Admin, own.into_iter().chain(given()))
             .map_err(|error| convert::config_error(&error))?;
         warn(py, &notices)?;
-        let admin = Admin::new(doors()?, &values).map_err(errors::client)?;
-        Ok(Arc::new(Source { bootstrap, config, brokers, clients: Registry::default(), admin }))
+        let clock = brokers.as_ref().map_or_else(SystemClock::shared, |brokers| brokers.time().of_clients());
+        let admin = Admin::new(doors(&clock)?, &values).map_err(errors::client)?;
+        Ok(Arc::new(Source { bootstrap, config, brokers, clock, clients: Registry::default(), admin }))
     }
 
     /// `host:port,...`
@@ -61,7 +64,7 @@ impl Source {
         if self.brokers.as_ref().is_some_and(|brokers| brokers.is_closed()) {
             return Err(errors::closed("cluster"));
         }
-        doors()
+        doors(&self.clock)
     }
 
     /// The logs of a topic, where the brokers run in this process.
@@ -76,7 +79,7 @@ impl Source {
 
     /// The time, as its clients have it.
     pub(crate) fn now(&self) -> Timestamp {
-        SystemClock::shared().now()
+        self.clock.now()
     }
 
     /// The admin client that everything of this cluster shares.
@@ -124,8 +127,8 @@ impl Drop for Source {
     }
 }
 
-fn doors() -> PyResult<Doors> {
-    Ok(Doors { transport: Tcp::shared(), clock: SystemClock::shared(), runtime: runtime::handle()?.clone() })
+fn doors(clock: &SharedClock) -> PyResult<Doors> {
+    Ok(Doors { transport: Tcp::shared(), clock: clock.clone(), runtime: runtime::handle()?.clone() })
 }
 
 /// Tells whoever set a key that it has no effect.

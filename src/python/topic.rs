@@ -304,6 +304,11 @@ impl Topic {
         };
         Ok(format!("Topic '{name}': {told}"))
     }
+
+    /// What a notebook shows: its partitions.
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("strandline._html")?.call_method1("topic", (slf,))
+    }
 }
 
 #[cfg(test)]

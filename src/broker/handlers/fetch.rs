@@ -65,7 +65,7 @@ pub(super) async fn handle(broker: &Broker, context: &Context, request: FetchReq
     let enough = |read: &Read| read.failed || read.bytes >= request.min_bytes.max(0) as usize;
     if !enough(&read) && !wait.is_zero() && !step.targets.is_empty() {
         let waiter = Waiter::new();
-        let timeout = broker.clock().sleep(wait);
+        let timeout = broker.socket_clock().sleep(wait);
         tokio::pin!(timeout);
         loop {
             for partition in found.iter().flatten() {

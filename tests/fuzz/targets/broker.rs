@@ -71,6 +71,7 @@ async fn open(fs: &MemoryFs, clock: &Arc<ManualClock>) -> Arc<Broker> {
     let options = BrokerOptions {
         properties: properties.clone(),
         clock: clock.clone(),
+        socket_clock: clock.clone(),
         file_system: Arc::new(fs.clone()),
         durable: false,
     };
