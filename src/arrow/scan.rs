@@ -24,6 +24,8 @@ use crate::record::batches;
 
 /// How many rows a record batch has at most, unless another number is given.
 pub const BATCH_ROWS: usize = 1 << 16;
+/// From about how many records the fields of JSON values are inferred, unless another number is given.
+pub const INFERRED_FROM: usize = 1_000;
 /// About how many bytes are gathered for one record batch.
 const BATCH_BYTES: usize = 32 << 20;
 
@@ -40,6 +42,24 @@ pub enum Position {
     Offsets(BTreeMap<i32, Offset>),
     /// The first record that is not older, as Kafka looks it up (offsetsForTimes): the log is not sorted by time.
     Time(Timestamp),
+}
+
+impl Position {
+    /// A duration back from `now`, as people write it: "500ms", "90s", "15m", "12h", "7d". `None` for anything else.
+    pub fn ago(text: &str, now: Timestamp) -> Option<Position> {
+        let at = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, unit) = text.split_at(at);
+        let factor = match unit {
+            "ms" => 1.0,
+            "s" => 1e3,
+            "m" => 60e3,
+            "h" => 3600e3,
+            "d" => 86_400e3,
+            _ => return None,
+        };
+        let millis = number.parse::<f64>().ok()? * factor;
+        Some(Position::Time(now.saturating_sub(millis.round() as i64)))
+    }
 }
 
 /// What of a topic is read, and how.

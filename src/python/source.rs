@@ -13,7 +13,6 @@ use crate::client::Doors;
 use crate::client::admin::Admin;
 use crate::cluster::log_source;
 use crate::common::clock::SystemClock;
-use crate::common::ids::Timestamp;
 use crate::common::transport::Tcp;
 use crate::config::{Scope, Values};
 use crate::protocol::ErrorCode;
@@ -72,11 +71,6 @@ impl Source {
         let broker = self.brokers.as_ref()?.broker()?;
         let topic = topic.to_owned();
         Some(async move { log_source(&broker, &topic).await })
-    }
-
-    /// The time, as its clients have it.
-    pub(crate) fn now(&self) -> Timestamp {
-        SystemClock::shared().now()
     }
 
     /// The admin client that everything of this cluster shares.
