@@ -25,7 +25,7 @@ JARS := .peers/lib/.complete
 
 RUST := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 PACKAGE := pyproject.toml $(shell find python -name '*.py*' -not -name '*.pyc')
-PY := python tests
+PY := python tests notebooks
 
 .PHONY: help demo test test-rust test-python verify fix bench bench-micro peers kcat fuzz corpus clean
 

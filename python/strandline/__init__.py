@@ -11,7 +11,8 @@ A real broker in this process, or a client of any Kafka cluster:
 ...         print(message.key, message.value)
 b'UA' b'EWR-IAH'
 
-`connect("kafka.example:9092")` gives the same producer, consumer, topic and admin for a cluster that runs elsewhere.
+`connect("kafka.example:9092")` gives the same producer, consumer, topic and admin for a cluster that runs elsewhere,
+and `open_log("/var/lib/kafka")` the topics in the data dir of a broker that has stopped.
 Kafka's configuration keys are keywords with underscores; Kafka's errors are exceptions, in `strandline.errors`; the
 answers of the admin client are named tuples, in `strandline.types`.
 
@@ -26,6 +27,8 @@ from strandline._strandline import (
     Clock,
     Cluster,
     Consumer,
+    DataDir,
+    DataDirTopic,
     Delivery,
     Message,
     Producer,
@@ -33,6 +36,7 @@ from strandline._strandline import (
     Topic,
     __version__,
     connect,
+    open_log,
 )
 from strandline.errors import KafkaError
 from strandline.scan import Scan, committed
@@ -44,6 +48,8 @@ __all__ = [
     "Clock",
     "Cluster",
     "Consumer",
+    "DataDir",
+    "DataDirTopic",
     "Delivery",
     "KafkaError",
     "Message",
@@ -56,5 +62,6 @@ __all__ = [
     "committed",
     "connect",
     "errors",
+    "open_log",
     "types",
 ]

@@ -35,6 +35,8 @@ __all__ = [
     "Clock",
     "Cluster",
     "Consumer",
+    "DataDir",
+    "DataDirTopic",
     "Delivery",
     "Message",
     "NativeBatch",
@@ -49,6 +51,7 @@ __all__ = [
     "_error_table",
     "connect",
     "main",
+    "open_log",
 ]
 
 __version__: Final[str]
@@ -93,6 +96,7 @@ def main(argv: Sequence[str | PathLike[str]]) -> int: ...
 def connect(
     bootstrap_servers: str | Sequence[str], *, config: _Configs | None = None, **configs: _Config
 ) -> Client: ...
+def open_log(data_dir: str | PathLike[str]) -> DataDir: ...
 def _error_table() -> list[tuple[int, str, bool, str]]: ...
 def _after_fork() -> None: ...
 def _at_exit() -> None: ...
@@ -317,6 +321,42 @@ class Topic:
     def configs(self) -> dict[str, ConfigEntry]: ...
     def delete(self) -> None: ...
     def _repr_html_(self) -> str: ...
+
+@final
+class DataDir:
+    @property
+    def path(self) -> Path: ...
+    def topics(self, internal: bool = False) -> list[str]: ...
+    def topic(self, name: str) -> DataDirTopic: ...
+
+@final
+class DataDirTopic:
+    @property
+    def name(self) -> str: ...
+    @property
+    def ranges(self) -> dict[int, tuple[int, int]]: ...
+    @property
+    def record_count(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def notes(self) -> list[str]: ...
+    def scan(
+        self,
+        start: _Position = "earliest",
+        end: _Position = "latest",
+        *,
+        partitions: Sequence[int] | None = None,
+        columns: Sequence[str] | dict[str, str] | None = None,
+        key: _Decoding = "binary",
+        value: _Decoding | Literal["json"] = "binary",
+        schema: _Schema | None = None,
+        binary: Literal["auto", "view", "large", "small"] = "auto",
+        errors: Literal["raise", "null", "column"] = "raise",
+        batch_rows: int | None = None,
+        limit: int | None = None,
+        isolation: Literal["read_uncommitted", "read_committed"] = "read_uncommitted",
+    ) -> Scan: ...
 
 @final
 class Admin:

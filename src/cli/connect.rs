@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use clap::Args;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::Failure;
 use crate::client::Doors;
@@ -47,9 +47,22 @@ pub(super) fn pair<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a str)
         .ok_or_else(|| Failure::Sentence(format!("{option} {text:?}: it must be KEY=VALUE")))
 }
 
+/// Runs a command that waits by itself for what it asks of a cluster: on this thread, which is none of the runtime's.
+pub(super) fn run_outside(command: impl FnOnce(Doors) -> Result<(), Failure>) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    let doors = Doors { transport: Tcp::shared(), clock: SystemClock::shared(), runtime: runtime.handle().clone() };
+    let done = command(doors);
+    runtime.shutdown_background();
+    done
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(2).thread_name("strandline").enable_all().build()
+}
+
 /// Runs a command that speaks to a cluster, on a runtime that ends with it.
 pub(super) fn run<F: Future<Output = Result<(), Failure>>>(command: impl FnOnce(Doors) -> F) -> Result<(), Failure> {
-    let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("strandline").enable_all().build()?;
+    let runtime = runtime()?;
     let done = runtime.block_on(async {
         let runtime = Handle::current();
         command(Doors { transport: Tcp::shared(), clock: SystemClock::shared(), runtime }).await

@@ -1,4 +1,4 @@
-//! The command line: `strandline serve | topics | groups | produce | consume | dump-log`.
+//! The command line: `strandline serve | topics | groups | produce | consume | scan | dump-log`.
 //!
 //! One file a command. [`run`] is the whole program: the binary calls it, and so does the Python package's `strandline`
 //! script. Answers go to stdout, everything else to stderr; the exit code is 0, 1 for a failure told in a sentence, or
@@ -13,6 +13,8 @@ mod format;
 mod groups;
 mod output;
 mod produce;
+mod rows;
+mod scan;
 mod serve;
 mod table;
 mod topics;
@@ -48,6 +50,8 @@ enum Command {
     Produce(produce::Produce),
     /// Write the records of topics to stdout
     Consume(consume::Consume),
+    /// Write a topic as a table to stdout: aligned, as JSON, CSV or Arrow
+    Scan(scan::ScanTopic),
     /// Show and check the files of a partition: segments, indexes, snapshots, checkpoints
     DumpLog(dump_log::DumpLog),
 }
@@ -86,6 +90,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
         Command::Groups(groups) => groups.run(),
         Command::Produce(produce) => produce.run(),
         Command::Consume(consume) => consume.run(),
+        Command::Scan(scan) => scan.run(),
         Command::DumpLog(dump_log) => dump_log.run(),
     };
     match done {

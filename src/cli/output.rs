@@ -54,8 +54,34 @@ fn unread(error: io::Error) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
     use super::*;
+
+    /// A writer whose bytes can be looked at.
+    #[derive(Debug, Clone, Default)]
+    pub(in crate::cli) struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Shared {
+        /// What was written since it was asked last.
+        pub(in crate::cli) fn taken(&self) -> Vec<u8> {
+            std::mem::take(&mut self.0.lock())
+        }
+    }
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     #[derive(Debug)]
     struct Closed(io::ErrorKind);

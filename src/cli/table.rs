@@ -8,14 +8,14 @@ use super::output::Output;
 /// Rows under named columns. A column is `log_end_offset` in JSON and `LOG-END-OFFSET` in the table.
 #[derive(Debug)]
 pub(super) struct Table {
-    columns: &'static [&'static str],
+    columns: Vec<String>,
     rows: Vec<Vec<Value>>,
 }
 
 impl Table {
     /// No rows yet.
-    pub(super) fn new(columns: &'static [&'static str]) -> Table {
-        Table { columns, rows: Vec::new() }
+    pub(super) fn new(columns: &[&str]) -> Table {
+        Table { columns: columns.iter().map(|column| (*column).to_owned()).collect(), rows: Vec::new() }
     }
 
     /// Adds a row: a value for each column, null where there is none.
@@ -46,7 +46,7 @@ impl Table {
         let rows: Vec<Vec<String>> = self.rows.iter().map(|row| row.iter().map(shown).collect()).collect();
         let width = |at: usize| {
             let cells = rows.iter().map(|row| row[at].chars().count());
-            cells.chain([heads[at].len()]).max().unwrap_or(0)
+            cells.chain([heads[at].chars().count()]).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..heads.len()).map(width).collect();
         // Numbers stand right, so that they can be compared at a glance.
@@ -85,26 +85,10 @@ fn shown(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use parking_lot::Mutex;
     use serde_json::json;
 
     use super::*;
-
-    #[derive(Debug, Clone, Default)]
-    struct Shared(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Shared {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::cli::output::tests::Shared;
 
     fn written(json: bool) -> String {
         let mut table = Table::new(&["topic", "high_watermark", "replicas", "configs"]);
@@ -114,7 +98,7 @@ mod tests {
         let mut output = Output::to(shared.clone());
         table.write(&mut output, json).unwrap();
         output.flush().unwrap();
-        String::from_utf8(shared.0.lock().clone()).unwrap()
+        String::from_utf8(shared.taken()).unwrap()
     }
 
     #[test]

@@ -22,6 +22,21 @@ use tokio::sync::{oneshot, watch};
 
 use super::ids::Timestamp;
 
+/// The milliseconds of a duration as people write it: "500ms", "90s", "15m", "12h", "7d"; `None` for anything else.
+pub fn duration_millis(text: &str) -> Option<f64> {
+    let at = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = text.split_at(at);
+    let factor = match unit {
+        "ms" => 1.0,
+        "s" => 1e3,
+        "m" => 60e3,
+        "h" => 3600e3,
+        "d" => 86_400e3,
+        _ => return None,
+    };
+    number.parse::<f64>().ok().map(|number| number * factor)
+}
+
 /// A wait that ends when its time has come.
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// A wait that ends with a turn to work.

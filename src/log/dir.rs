@@ -22,7 +22,7 @@ use super::checkpoint::{self, Offsets};
 use super::config::LogConfig;
 use super::error::{RecoveryReport, StorageError};
 use super::fs::handles::Handles;
-use super::fs::{Durability, FileLock, FileSystem, read_file, remove_if_there, replace_file};
+use super::fs::{Durability, FileLock, FileSystem, holder_text, read_file, remove_if_there, replace_file};
 use super::log::{Log, LogOptions};
 use super::meta_properties::MetaProperties;
 use super::partition_metadata;
@@ -78,11 +78,7 @@ impl LogDir {
         let path = root.join(LOCK);
         let lock = match fs.lock(&path) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let text = read_file(fs.as_ref(), &path, 4096).ok().flatten().unwrap_or_default();
-                let holder = match String::from_utf8_lossy(&text).trim() {
-                    "" => "(unknown)".to_owned(),
-                    holder => holder.to_owned(),
-                };
+                let holder = holder_text(fs.as_ref(), &path);
                 return Err(StorageError::Locked { path: root.to_owned(), holder });
             }
             lock => lock.map_err(StorageError::io("locking", &path))?,
@@ -346,7 +342,7 @@ fn make_root(fs: &dyn FileSystem, root: &Path) -> io::Result<()> {
 }
 
 /// The partition of a folder's name.
-fn parse_name(name: &str) -> Option<TopicPartition> {
+pub(super) fn parse_name(name: &str) -> Option<TopicPartition> {
     let (topic, partition) = name.rsplit_once('-')?;
     let digits = partition.bytes().all(|byte| byte.is_ascii_digit()) && !topic.is_empty();
     partition.parse().ok().filter(|_| digits).map(|partition| TopicPartition::new(topic, partition))

@@ -55,6 +55,25 @@ pub enum StorageError {
         /// What its lock file says of the holder.
         holder: String,
     },
+    /// A broker has the folder that was to be read behind its back.
+    #[error(
+        "{path} is in use by the broker of process {holder}, which may cut its files at any moment: read the topics \
+         through the broker, or stop it first"
+    )]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// Who has it, as far as it can be told.
+        holder: String,
+    },
+    /// The folder is not what it was taken for.
+    #[error("{path} is no data dir: {text}")]
+    NoDataDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        text: String,
+    },
     /// The folder belongs to another broker or cluster.
     #[error("{path}: {text}")]
     Foreign {

@@ -15,6 +15,7 @@
 pub mod handles;
 mod map;
 pub mod memory;
+mod read_only;
 mod real;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use bytes::Bytes;
 
 use crate::common::ids::Timestamp;
 
+pub use read_only::ReadOnlyFs;
 pub use real::RealFs;
 
 /// How [`FileSystem::open`] opens.
@@ -88,6 +90,9 @@ pub trait FileSystem: fmt::Debug + Send + Sync + 'static {
     fn volume(&self, dir: &Path) -> io::Result<Volume>;
     /// Takes a lock that lasts as long as the guard, and the process at most. `WouldBlock` where another has it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>>;
+    /// Who has the lock at `path`, as far as it can be told; `None` where it is free. The file is neither made nor written,
+    /// and the lock is not kept.
+    fn lock_holder(&self, path: &Path) -> io::Result<Option<String>>;
 }
 
 /// A file system that several rooms share.
@@ -144,6 +149,15 @@ pub fn read_file(fs: &dyn FileSystem, path: &Path, limit: usize) -> io::Result<O
     let read = file.read_at(0, &mut bytes)?;
     bytes.truncate(read);
     Ok(Some(bytes))
+}
+
+/// What the file of a lock says of its holder.
+pub(super) fn holder_text(fs: &dyn FileSystem, path: &Path) -> String {
+    let text = read_file(fs, path, 4096).ok().flatten().unwrap_or_default();
+    match String::from_utf8_lossy(&text).trim() {
+        "" => "(unknown)".to_owned(),
+        holder => holder.to_owned(),
+    }
 }
 
 /// Whether a small file is made safe before the call returns.

@@ -14,6 +14,7 @@
 //! ```
 //! A [`Log`] has one writer and any number of [`LogReader`]s. What is read are slices of the mapped segment. Everything
 //! goes through a [`FileSystem`](fs::FileSystem), and each format says in its own file what a crash leaves of it.
+//! A [`ReadOnlyDir`] gives readers over what a broker left behind, and leaves that as it is.
 //!
 //! It never knows of sockets, tasks or messages, and never reads a clock: the time comes with each call.
 
@@ -35,6 +36,7 @@ pub mod partition_metadata;
 pub mod producer_snapshot;
 pub mod producer_state;
 pub mod read;
+pub mod read_only;
 pub mod recovery;
 pub mod retention;
 pub mod roll;
@@ -51,6 +53,7 @@ pub use error::{AppendError, ReadError, RecordError, RecoveryReport, StorageErro
 pub use fs::handles::Handles;
 pub use log::{Log, LogOptions, LogReader};
 pub use read::{LogRead, TimestampOffset};
+pub use read_only::{FoundLog, ReadOnlyDir};
 pub use retention::RemovedSegments;
 pub use roll::FlushJob;
 pub use transaction_index::AbortedTxn;

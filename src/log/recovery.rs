@@ -10,7 +10,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -18,12 +19,12 @@ use parking_lot::RwLock;
 use super::append::producer_batch;
 use super::error::{Damage, RecoveryReport, StorageError};
 use super::fs::handles::Handles;
-use super::fs::{FileSystem, OpenMode, read_file, remove_if_there};
+use super::fs::{Entry, FileSystem, OpenMode, read_file, remove_if_there};
 use super::leader_epoch::LeaderEpochs;
 use super::log::{Active, Log, LogOptions, Shared, View, shape};
 use super::producer_snapshot;
 use super::producer_state::ProducerStates;
-use super::segment::{self, INDEX, LOG, SUFFIXES, Segment, TIME_INDEX, TXN_INDEX};
+use super::segment::{self, INDEX, LOG, SUFFIXES, Segment, Shape, TIME_INDEX, TXN_INDEX};
 use super::transaction_index::{self, AbortedTxn};
 use crate::common::ids::Offset;
 use crate::record::{Batch, EndTxnMarker, batches};
@@ -143,43 +144,20 @@ impl Opening {
             }
             entries => entries.map_err(StorageError::io("listing", dir))?,
         };
-        let mut names: Vec<String> =
-            entries.into_iter().filter(|entry| !entry.is_dir).map(|entry| entry.name).collect();
-        names.sort_unstable();
-        let dead = |name: &str| [".deleted", ".cleaned", ".tmp"].iter().any(|suffix| name.ends_with(suffix));
-        // A split that was cut short: its swapped part goes with the unswapped one.
-        let cleaned = names.iter().filter(|name| name.ends_with(".cleaned")).filter_map(|name| base_of(name)).min();
-        let mut swaps = Vec::new();
-        let mut kept = Vec::new();
-        for name in names {
-            let half =
-                name.ends_with(".swap") && cleaned.zip(base_of(&name)).is_some_and(|(least, base)| base >= least);
-            if dead(&name) || half {
-                let path = dir.join(&name);
-                remove_if_there(self.fs(), &path).map_err(StorageError::io("removing", &path))?;
-            } else if name.ends_with(".swap") {
-                swaps.push(name);
-            } else {
-                kept.push(name);
-            }
+        let Names { kept, swaps, dead } = sort_out(entries);
+        for name in dead {
+            let path = dir.join(&name);
+            remove_if_there(self.fs(), &path).map_err(StorageError::io("removing", &path))?;
         }
         if swaps.is_empty() { Ok(kept) } else { self.finish_swap(dir, kept, &swaps) }
     }
 
     /// Removes the segments that the swapped ones were made of, then gives these their names.
     fn finish_swap(&mut self, dir: &Path, kept: Vec<String>, swaps: &[String]) -> Result<Vec<String>, StorageError> {
-        let shape = shape(&self.options.config);
-        let mut range: Option<(Offset, Offset)> = None;
-        for name in swaps.iter().filter(|name| name.ends_with(".log.swap")) {
-            let (Some(base), path) = (base_of(name), dir.join(name)) else { continue };
-            let size = self.fs().stat(&path).map_err(StorageError::io("reading", &path))?.map_or(0, |stat| stat.len);
-            let handle = Segment::open_at(&self.options.handles, path.clone(), base, size, shape);
-            let next = handle.next_offset().map_err(StorageError::io("reading", &path))?;
-            range = Some(range.map_or((base, next), |(least, most)| (least.min(base), most.max(next))));
-        }
+        let range = swapped_range(&self.options.handles, dir, swaps)?;
         let mut names = Vec::new();
         for name in kept {
-            let replaced = range.zip(base_of(&name)).is_some_and(|((least, most), base)| least <= base && base < most);
+            let replaced = base_of(&name).is_some_and(|base| range.contains(&base));
             if replaced && SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
                 let path = dir.join(&name);
                 remove_if_there(self.fs(), &path).map_err(StorageError::io("removing", &path))?;
@@ -299,25 +277,8 @@ impl Opening {
         let segment = Segment::open_unindexed(&self.options.handles, &dir, base, size, shape);
         let path = segment.path();
         let bytes = segment.slice(0, size).map_err(StorageError::io("reading", &path))?;
-        let (mut good, mut next, mut bad) = (0u64, base, None);
-        for batch in batches(&bytes) {
-            let checked = batch.and_then(|batch| batch.verify_crc().map(|()| batch));
-            match checked {
-                Ok(batch) if batch.base_offset() < next || batch.last_offset() - base > i64::from(i32::MAX) => {
-                    bad = Some(format!("offset {} does not follow {next}", batch.base_offset()));
-                    break;
-                }
-                Ok(batch) => {
-                    good += batch.size_in_bytes() as u64;
-                    next = batch.next_offset();
-                    epochs.assign(batch.partition_leader_epoch(), batch.base_offset());
-                }
-                Err(error) => {
-                    bad = Some(error.to_string());
-                    break;
-                }
-            }
-        }
+        let Checked { good, next, bad } =
+            check(&bytes, base, |batch| epochs.assign(batch.partition_leader_epoch(), batch.base_offset()));
         drop(bytes);
         self.report.segments_scanned += 1;
         self.report.bytes_scanned += size;
@@ -346,9 +307,88 @@ impl Opening {
     }
 }
 
-/// The producers as they are at `log_end`: the last good snapshot, and the batches behind it. With `trust_absence` a log
-/// without a snapshot had no producer: the broker that closed it would have written one. Damage goes into `notes`. The
-/// last value is where the snapshot was, -1 where there was none.
+/// What is to become of the names in a partition's folder; each list is in order.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// They stay.
+    pub(super) kept: Vec<String>,
+    /// Complete segments that take the place of those they were made of.
+    pub(super) swaps: Vec<String>,
+    /// Left-overs.
+    pub(super) dead: Vec<String>,
+}
+
+/// Sorts out the names in a partition's folder.
+pub(super) fn sort_out(entries: Vec<Entry>) -> Names {
+    let mut names: Vec<String> = entries.into_iter().filter(|entry| !entry.is_dir).map(|entry| entry.name).collect();
+    names.sort_unstable();
+    let dead = |name: &str| [".deleted", ".cleaned", ".tmp"].iter().any(|suffix| name.ends_with(suffix));
+    // A split that was cut short: its swapped part goes with the unswapped one.
+    let cleaned = names.iter().filter(|name| name.ends_with(".cleaned")).filter_map(|name| base_of(name)).min();
+    let mut sorted = Names::default();
+    for name in names {
+        let swap = name.ends_with(".swap");
+        let half = swap && cleaned.zip(base_of(&name)).is_some_and(|(least, base)| base >= least);
+        let list = match () {
+            () if dead(&name) || half => &mut sorted.dead,
+            () if swap => &mut sorted.swaps,
+            () => &mut sorted.kept,
+        };
+        list.push(name);
+    }
+    sorted
+}
+
+/// The offsets that swapped segments hold: those which begin among them were what they are made of.
+pub(super) fn swapped_range(handles: &Handles, dir: &Path, swaps: &[String]) -> Result<Range<Offset>, StorageError> {
+    let mut range: Option<Range<Offset>> = None;
+    for name in swaps.iter().filter(|name| name.ends_with(".log.swap")) {
+        let (Some(base), path) = (base_of(name), dir.join(name)) else { continue };
+        let size = handles.fs().stat(&path).map_err(StorageError::io("reading", &path))?.map_or(0, |stat| stat.len);
+        let shape = Shape { map_len: size, index_interval: usize::MAX };
+        let segment = Segment::open_at(handles, path.clone(), base, size, shape);
+        let next = segment.next_offset().map_err(StorageError::io("reading", &path))?;
+        range = Some(range.map_or(base..next, |range| range.start.min(base)..range.end.max(next)));
+    }
+    Ok(range.unwrap_or(0..0))
+}
+
+/// How far the batches of a segment are good.
+#[derive(Debug)]
+pub(super) struct Checked {
+    /// How many bytes of them.
+    pub(super) good: u64,
+    /// The offset behind the last of them.
+    pub(super) next: Offset,
+    /// What is wrong with the one that follows, if one does.
+    pub(super) bad: Option<String>,
+}
+
+/// Checks the batches in `bytes`, a segment that begins at `base`, and visits the good ones up to the first bad one.
+pub(super) fn check(bytes: &[u8], base: Offset, mut visit: impl FnMut(&Batch<'_>)) -> Checked {
+    let mut checked = Checked { good: 0, next: base, bad: None };
+    for batch in batches(bytes) {
+        match batch.and_then(|batch| batch.verify_crc().map(|()| batch)) {
+            Ok(batch) if batch.base_offset() < checked.next || batch.last_offset() - base > i64::from(i32::MAX) => {
+                checked.bad = Some(format!("offset {} does not follow {}", batch.base_offset(), checked.next));
+                break;
+            }
+            Ok(batch) => {
+                visit(&batch);
+                checked.good += batch.size_in_bytes() as u64;
+                checked.next = batch.next_offset();
+            }
+            Err(error) => {
+                checked.bad = Some(error.to_string());
+                break;
+            }
+        }
+    }
+    checked
+}
+
+/// The producers as they are at `log_end`, and the files that say otherwise mended. Damage goes into `notes`. The last
+/// value is where the snapshot was, -1 where there was none.
 pub(super) fn load_producers(
     handles: &Handles,
     dir: &Path,
@@ -357,7 +397,50 @@ pub(super) fn load_producers(
     trust_absence: bool,
     notes: &mut Vec<String>,
 ) -> Result<(ProducerStates, Vec<AbortedTxn>, Offset), StorageError> {
+    let found = find_producers(handles, dir, segments, log_end, trust_absence, notes)?;
+    for path in &found.bad {
+        remove_if_there(handles.fs().as_ref(), path).map_err(StorageError::io("removing", path))?;
+    }
+    // What the files say beyond what the markers do was cut off, or never got there.
+    if found.aborted != found.indexed {
+        for (index, segment) in segments.iter().enumerate() {
+            let (base, end) =
+                (segment.base_offset(), segments.get(index + 1).map_or(log_end, |next| next.base_offset()));
+            let here = found.aborted.iter().filter(|txn| (base..end).contains(&txn.last_offset));
+            transaction_index::replace(handles, dir, base, &here.copied().collect::<Vec<_>>())?;
+        }
+    }
+    Ok((found.states, found.aborted, found.snapshot_at))
+}
+
+/// What a folder tells of a log's producers.
+#[derive(Debug)]
+pub(super) struct Producers {
+    /// What is remembered of them.
+    pub(super) states: ProducerStates,
+    /// The aborted transactions, by the offset of their marker.
+    pub(super) aborted: Vec<AbortedTxn>,
+    /// Those that the transaction indexes know.
+    indexed: Vec<AbortedTxn>,
+    /// Where the snapshot was, -1 where there was none.
+    snapshot_at: Offset,
+    /// Snapshots that are damaged, or of a log that went further.
+    bad: Vec<PathBuf>,
+}
+
+/// The producers as they are at `log_end`: the last good snapshot, and the batches behind it. With `trust_absence` a log
+/// without a snapshot had no producer: the broker that closed it would have written one. Changes nothing; damage goes
+/// into `notes`.
+pub(super) fn find_producers(
+    handles: &Handles,
+    dir: &Path,
+    segments: &[Arc<Segment>],
+    log_end: Offset,
+    trust_absence: bool,
+    notes: &mut Vec<String>,
+) -> Result<Producers, StorageError> {
     let fs = handles.fs().as_ref();
+    let mut bad = Vec::new();
     let names = fs.list(dir).map_err(StorageError::io("listing", dir))?;
     let mut snapshots: Vec<Offset> =
         names.iter().filter_map(|entry| producer_snapshot::offset_of(&entry.name)).collect();
@@ -368,7 +451,7 @@ pub(super) fn load_producers(
     {
         let path = producer_snapshot::path(dir, offset);
         if offset > log_end {
-            remove_if_there(fs, &path).map_err(StorageError::io("removing", &path))?;
+            bad.push(path);
             continue;
         }
         let bytes = read_file(fs, &path, producer_snapshot::MAX_LEN).map_err(StorageError::io("reading", &path))?;
@@ -380,8 +463,8 @@ pub(super) fn load_producers(
         match told {
             Ok(states) => found = Some((offset, states)),
             Err(damage) => {
-                notes.push(format!("{}: {damage}; removed", path.display()));
-                remove_if_there(fs, &path).map_err(StorageError::io("removing", &path))?;
+                notes.push(format!("{}: {damage}; passed over", path.display()));
+                bad.push(path);
             }
         }
     }
@@ -407,16 +490,7 @@ pub(super) fn load_producers(
         replay(segment, from, log_end, &mut states, &mut aborted)
             .map_err(StorageError::io("reading", &segment.path()))?;
     }
-    // What the files say beyond what the markers do was cut off, or never got there.
-    if aborted != known {
-        for (index, segment) in segments.iter().enumerate() {
-            let (base, end) =
-                (segment.base_offset(), segments.get(index + 1).map_or(log_end, |next| next.base_offset()));
-            let inside: Vec<_> = aborted.iter().filter(|txn| (base..end).contains(&txn.last_offset)).copied().collect();
-            transaction_index::replace(handles, dir, base, &inside)?;
-        }
-    }
-    Ok((states, aborted, snapshot_at))
+    Ok(Producers { states, aborted, indexed: known, snapshot_at, bad })
 }
 
 /// Takes note of the producers' batches of a segment, from `from` on.
@@ -454,7 +528,7 @@ fn replay(
 }
 
 /// The offset that a file's name begins with.
-fn base_of(name: &str) -> Option<Offset> {
+pub(super) fn base_of(name: &str) -> Option<Offset> {
     let (digits, rest) = name.split_at_checked(20)?;
     digits.parse().ok().filter(|offset| *offset >= 0 && rest.starts_with('.'))
 }

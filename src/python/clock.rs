@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
 
-use crate::common::clock::{Clock as _, ManualClock, SharedClock, SystemClock, TimeOfDay};
+use crate::common::clock::{Clock as _, ManualClock, SharedClock, SystemClock, TimeOfDay, duration_millis};
 use crate::common::ids::Timestamp;
 
 use super::cluster::Brokers;
@@ -138,7 +138,7 @@ fn length(given: &Bound<'_, PyAny>) -> PyResult<Duration> {
     };
     let wrong = || PyValueError::new_err(refused());
     let seconds = if let Ok(text) = given.cast::<PyString>() {
-        convert::duration(text.to_str()?).ok_or_else(wrong)? / 1000.0
+        duration_millis(text.to_str()?).ok_or_else(wrong)? / 1000.0
     } else if (given.is_instance_of::<PyInt>() && !given.is_instance_of::<PyBool>())
         || given.is_instance_of::<PyFloat>()
     {

@@ -101,21 +101,6 @@ pub(crate) fn timeout(seconds: Option<f64>) -> PyResult<Option<Duration>> {
     }
 }
 
-/// The milliseconds of "500ms", "90s", "15m", "12h", "7d".
-pub(crate) fn duration(text: &str) -> Option<f64> {
-    let at = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-    let (number, unit) = text.split_at(at);
-    let factor = match unit {
-        "ms" => 1.0,
-        "s" => 1e3,
-        "m" => 60e3,
-        "h" => 3600e3,
-        "d" => 86_400e3,
-        _ => return None,
-    };
-    number.parse::<f64>().ok().map(|number| number * factor)
-}
-
 /// A moment as Kafka has it: milliseconds since 1970, from an `int`, a `datetime` (naive ones are local time, as Python
 /// has it) or a `str` in ISO 8601 (UTC where it names no zone).
 pub(crate) fn timestamp(value: &Bound<'_, PyAny>) -> PyResult<Timestamp> {

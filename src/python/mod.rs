@@ -11,6 +11,7 @@
 //! | `convert` | bytes, configs, times |
 //! | `source` | what the clients of one cluster share |
 //! | `cluster`, `clock`, `producer`, `consumer`, `admin`, `topic` | the classes of these names |
+//! | `data_dir` | the data dir of a broker that has stopped: what `open_log` gives |
 //! | `scan` | a topic as a table: what `strandline/scan.py` stands on |
 //! | `table` | a table as records: `Producer.send_table` |
 //! | `delivery`, `message` | what a producer returns, what a consumer hands out |
@@ -21,6 +22,7 @@ mod clock;
 mod cluster;
 mod consumer;
 mod convert;
+mod data_dir;
 mod delivery;
 mod errors;
 mod message;
@@ -50,6 +52,8 @@ mod _strandline {
     use super::cluster::{Client, Cluster, connect};
     #[pymodule_export]
     use super::consumer::Consumer;
+    #[pymodule_export]
+    use super::data_dir::{DataDir, DataDirTopic, open_log};
     #[pymodule_export]
     use super::delivery::{Delivery, RecordMetadata};
     #[pymodule_export]

@@ -17,11 +17,12 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyCapsule, PyDict, PyInt, PyList, PyString};
 
-use crate::arrow::scan::{BATCH_ROWS, Position};
+use crate::arrow::scan::{BATCH_ROWS, INFERRED_FROM, Position};
 use crate::arrow::schema::OnError;
 use crate::arrow::{
-    Binary, Decoding, FetchSource, Scan, ScanError, ScanOptions, ScanReader, Shape, source::SharedSource,
+    Binary, Decoding, FetchSource, LogSource, Scan, ScanError, ScanOptions, ScanReader, Shape, source::SharedSource,
 };
+use crate::common::clock::SystemClock;
 use crate::common::ids::{Offset, Timestamp};
 use crate::protocol::ErrorCode;
 
@@ -34,8 +35,13 @@ pub(super) const SCHEMA: &CStr = c"arrow_schema";
 pub(super) const ARRAY: &CStr = c"arrow_array";
 pub(super) const STREAM: &CStr = c"arrow_array_stream";
 
-/// From about how many records the fields of JSON values are inferred.
-const INFERRED_FROM: usize = 1_000;
+/// Where the records of a topic are.
+pub(crate) enum Origin<'a> {
+    /// Behind the brokers of a cluster.
+    Cluster(&'a Arc<Source>),
+    /// In logs that no broker has open.
+    Logs(&'a LogSource),
+}
 
 /// What `Topic.scan` was given, as it came.
 pub(crate) struct Given<'a, 'py> {
@@ -56,7 +62,7 @@ pub(crate) struct Given<'a, 'py> {
 /// Fixes a scan of `topic`, and wraps it in the class that people see.
 pub(crate) fn make<'py>(
     py: Python<'py>,
-    source: &Arc<Source>,
+    origin: &Origin<'_>,
     topic: &str,
     given: Given<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -80,8 +86,8 @@ pub(crate) fn make<'py>(
         ..Shape::default()
     };
     let options = ScanOptions {
-        start: given.start.map_or(Ok(Position::Earliest), |start| position(py, source, topic, start, "start"))?,
-        end: given.end.map_or(Ok(Position::Latest), |end| position(py, source, topic, end, "end"))?,
+        start: given.start.map_or(Ok(Position::Earliest), |start| position(py, origin, topic, start, "start"))?,
+        end: given.end.map_or(Ok(Position::Latest), |end| position(py, origin, topic, end, "end"))?,
         partitions: given.partitions,
         shape: shape.clone(),
         batch_rows: given.batch_rows.unwrap_or(BATCH_ROWS),
@@ -105,9 +111,9 @@ pub(crate) fn make<'py>(
         }
     };
     let infer = given.value == "json" && schema.is_none();
-    let origin = open(py, source, topic)?;
+    let source = open(py, origin, topic)?;
     let scan = runtime::outside(py, || {
-        let scan = Scan::new(origin, options)?;
+        let scan = Scan::new(source, options)?;
         let json = match infer {
             true => Some(Arc::new(scan.infer_json(INFERRED_FROM)?)),
             false => schema.map(Arc::new),
@@ -129,8 +135,12 @@ fn given_schema(given: &Bound<'_, PyAny>) -> PyResult<Schema> {
     imported(given.call_method0("__arrow_c_schema__")?.cast::<PyCapsule>()?)
 }
 
-/// Where the records of a topic come from: the logs of a cluster in this process, or else fetches.
-fn open(py: Python<'_>, source: &Arc<Source>, topic: &str) -> PyResult<SharedSource> {
+/// Where the records of a topic come from: logs, of a cluster in this process or of a data dir, or else fetches.
+fn open(py: Python<'_>, origin: &Origin<'_>, topic: &str) -> PyResult<SharedSource> {
+    let source = match origin {
+        Origin::Cluster(source) => source,
+        Origin::Logs(source) => return Ok(Arc::new((*source).clone())),
+    };
     if let Some(opening) = source.log_source(topic) {
         return match runtime::wait(py, opening)? {
             Ok(source) => Ok(Arc::new(source)),
@@ -172,7 +182,7 @@ fn columns(given: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String)>> {
 /// committed.
 fn position(
     py: Python<'_>,
-    source: &Arc<Source>,
+    origin: &Origin<'_>,
     topic: &str,
     given: &Bound<'_, PyAny>,
     what: &str,
@@ -188,14 +198,17 @@ fn position(
         let offsets = list.iter().enumerate().map(|(index, offset)| Ok((index as i32, offset.extract::<Offset>()?)));
         return offsets.collect::<PyResult<BTreeMap<_, _>>>().map(Position::Offsets);
     }
-    let ago = |millis: f64| Position::Time(source.now() - millis.round() as i64);
+    let now = match origin {
+        Origin::Cluster(source) => source.now(),
+        Origin::Logs(_) => SystemClock::shared().now(),
+    };
     if let Ok(text) = given.cast::<PyString>() {
         match text.to_str()? {
             "earliest" => return Ok(Position::Earliest),
             "latest" => return Ok(Position::Latest),
             text => {
-                if let Some(millis) = convert::duration(text) {
-                    return Ok(ago(millis));
+                if let Some(position) = Position::ago(text, now) {
+                    return Ok(position);
                 }
             }
         }
@@ -203,10 +216,15 @@ fn position(
     let datetime = py.import("datetime")?;
     if given.is_instance(&datetime.getattr("timedelta")?)? {
         let seconds: f64 = given.call_method0("total_seconds")?.extract()?;
-        return Ok(ago(seconds * 1000.0));
+        return Ok(Position::Time(now - (seconds * 1000.0).round() as i64));
     }
     if given.is_instance(&py.import("strandline.scan")?.getattr("Committed")?)? {
         let group: String = given.getattr("group_id")?.extract()?;
+        let Origin::Cluster(source) = origin else {
+            return Err(PyValueError::new_err(format!(
+                "{what} is committed({group:?}): only a running cluster tells what a group committed; give offsets"
+            )));
+        };
         let admin = source.admin()?;
         let committed = runtime::wait(py, admin.group_offsets(&group, None))?.map_err(errors::client)?;
         let of_topic = committed.into_iter().filter(|(name, _)| name.topic == topic);

@@ -15,7 +15,7 @@ use crate::common::ids::{Offset, TopicPartition};
 use crate::protocol::ErrorCode;
 
 use super::runtime::{self, Home};
-use super::scan::Given;
+use super::scan::{Given, Origin};
 use super::source::Source;
 use super::{admin, errors, scan};
 
@@ -132,7 +132,7 @@ async fn told(admin: &Client, name: &str) -> Result<String> {
 }
 
 /// A number with commas between its thousands.
-fn grouped(number: i64) -> String {
+pub(super) fn grouped(number: i64) -> String {
     let digits = number.abs().to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -145,7 +145,7 @@ fn grouped(number: i64) -> String {
 }
 
 /// A size as people say it.
-fn bytes(size: i64) -> String {
+pub(super) fn bytes(size: i64) -> String {
     let (mut value, mut unit) = (size as f64 / 1000.0, "kB");
     if size < 1000 {
         return format!("{size} bytes");
@@ -268,7 +268,7 @@ impl Topic {
         let (source, name) = self.parts()?;
         let given =
             Given { start, end, partitions, columns, key, value, schema, binary, errors, batch_rows, limit, isolation };
-        scan::make(py, source, name, given)
+        scan::make(py, &Origin::Cluster(source), name, given)
     }
 
     /// Its partitions and who holds them, as a `TopicDescription`.

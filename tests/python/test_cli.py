@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 Run = Callable[..., str]
@@ -246,3 +247,92 @@ def test_only_a_terminal_gets_colours(
     os.close(reader)
     assert b"INFO" in told
     assert (b"\x1b[" in told) == coloured
+
+
+@pytest.fixture
+def table(run: Run, topic: str) -> str:
+    """A topic with JSON values in two of its partitions."""
+    run("produce", topic, "-p", "0", "-K", ":", "-H", "h=1", stdin='UA:{"n": 1, "s": "a,b"}\nAA:{"n": 2, "s": null}\n')
+    run("produce", topic, "-p", "1", "-K", ":", stdin='DL:{"n": 3}\n')
+    return topic
+
+
+def test_a_topic_is_scanned_in_each_format(run: Run, table: str, bootstrap: str) -> None:
+    objects = rows(run("scan", table, "--format", "json", "--columns", "partition,offset,key,value,headers"))
+    assert objects == [
+        {"partition": 0, "offset": 0, "key": "UA", "value": '{"n": 1, "s": "a,b"}', "headers": [H]},
+        {"partition": 0, "offset": 1, "key": "AA", "value": '{"n": 2, "s": null}', "headers": [H]},
+        {"partition": 1, "offset": 0, "key": "DL", "value": '{"n": 3}', "headers": []},
+    ]
+    typed = ("--value", "json", "--columns", "carrier=key,n,s")
+    assert run("scan", table, "--format", "csv", *typed) == 'carrier,n,s\nUA,1,"a,b"\nAA,2,\nDL,3,\n'
+    assert run("scan", table, *typed, "--limit", "2") == "CARRIER  N  S\nUA       1  a,b\nAA       2  -\n"
+    command = [BINARY, "scan", table, "-b", bootstrap, "--format", "arrow", "--key", "utf8", *typed]
+    with pa.ipc.open_stream(subprocess.run(command, capture_output=True, timeout=60, check=True).stdout) as reader:
+        assert [str(field.type) for field in reader.schema] == ["large_string", "int64", "string"]
+        assert reader.read_all().to_pydict() == {
+            "carrier": ["UA", "AA", "DL"],
+            "n": [1, 2, 3],
+            "s": ["a,b", None, None],
+        }
+
+
+H = {"key": "h", "value": "1"}
+
+
+def test_a_scan_begins_and_ends_where_it_is_told(run: Run, table: str) -> None:
+    read = lambda *args: run("scan", table, "--format", "csv", "--columns", "key", *args).split()[1:]  # noqa: E731
+    assert read() == ["UA", "AA", "DL"]
+    assert read("-p", "1,0", "--start", "1") == ["AA"]
+    assert read("--start", "0:1,1:1") == ["AA"]
+    assert read("--end", "0:1,1:0") == ["UA"]
+    assert read("--start", "1h") == ["UA", "AA", "DL"]
+    assert read("--end", "2013-01-01T05:15:00Z") == []
+    assert read("--start", "latest") == []
+    assert read("--isolation", "read_committed", "--limit", "2") == ["UA", "AA"]
+
+
+def test_a_scan_shows_a_table_s_first_rows_and_says_so(run: Run, topic: str, bootstrap: str) -> None:
+    run("produce", topic, "-p", "0", stdin="".join(f"{n}\n" for n in range(101)))
+    command = [BINARY, "scan", topic, "-b", bootstrap]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert len(done.stdout.splitlines()) == 101
+    assert done.stderr == "strandline: these are the first 100 rows; --limit N for more, or another --format\n"
+    assert len(run("scan", topic, "--limit", "101").splitlines()) == 102
+
+
+def test_a_scan_that_makes_no_sense_is_told_in_a_sentence(run: Run, table: str) -> None:
+    assert "in Python, Scan.write_parquet(path) writes it" in run("scan", table, "--format", "parquet", fails=2)
+    assert "it must be table, json, csv or arrow" in run("scan", table, "--format", "xml", fails=2)
+    assert '--start "soon": it must be earliest' in run("scan", table, "--start", "soon", fails=1)
+    assert '--key is "text": it must be one of binary' in run("scan", table, "--key", "text", fails=1)
+    assert 'there is no column "size"' in run("scan", table, "--columns", "size", fails=1)
+    assert "has no partition 7: it has 3" in run("scan", table, "-p", "7", fails=1)
+    assert "UNKNOWN_TOPIC_OR_PARTITION" in run("scan", f"{table}-not", fails=1)
+    told = run("scan", table, "--key", "int64", "--format", "json", fails=1)
+    assert f"the key of the record at offset 0 of {table}-0 is not int64: it must have 8 bytes" in told
+    nulls = run("scan", table, "--key", "int64", "--errors", "null", "--format", "csv", "--columns", "offset,key")
+    assert nulls == "offset,key\n0,\n1,\n0,\n"
+
+
+def test_a_scan_reads_the_files_of_a_broker_that_has_stopped(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with subprocess.Popen(
+        [BINARY, "serve", "--listen", "127.0.0.1:0", "--data-dir", str(data)], stdout=subprocess.PIPE, text=True
+    ) as broker:
+        assert broker.stdout
+        found = re.search(r"(\S+:\d+)", broker.stdout.readline())
+        assert found
+        produce = [BINARY, "produce", "flights", "-b", found[1], "-K", ":"]
+        subprocess.run(produce, input=b"UA:one\nAA:two\n", timeout=60, check=True)
+        scan = [BINARY, "scan", "flights", "--data-dir", str(data), "--columns", "offset,key,value"]
+        done = subprocess.run(scan, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"in use by the broker of process {broker.pid}" in done.stderr
+        broker.send_signal(signal.SIGTERM)
+        assert broker.wait(30) == 0
+    done = subprocess.run(scan, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "OFFSET  KEY  VALUE\n     0  UA   one\n     1  AA   two\n"
+    assert done.stderr == ""
+    done = subprocess.run([*scan[:2], "trains", *scan[3:]], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, f"strandline: topic trains: {data} has no folder of it\n")

@@ -104,9 +104,22 @@ def few(monkeypatch: pytest.MonkeyPatch, archive: Path) -> None:
 def test_it_runs_and_tells(capsys: pytest.CaptureFixture[str]) -> None:
     assert demo.main([]) == 0
     out = capsys.readouterr().out
-    assert "checked: 3 flights came once, in order per key, equal to the source" in out
+    assert "checked: 3 flights came once, in order per key, equal to the source; the scan agrees" in out
+    assert "polars, from the scan: the worst hour to leave is 5:00, -1.0 min late on average" in out
     assert "UA               2" in out
     assert "\r" not in out
+
+
+@pytest.mark.usefixtures("few")
+def test_a_scan_that_says_otherwise_is_told_with_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = demo.scanned
+    monkeypatch.setattr(demo, "scanned", lambda topic: original(topic).head(2))
+    assert demo.main([]) == 1
+    out = capsys.readouterr().out
+    assert "FAILED" in out
+    assert "by the scan, and" in out
 
 
 @pytest.mark.usefixtures("few")

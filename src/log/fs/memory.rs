@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Entry, File, FileLock, FileSystem, Map, OpenMode, Stat, Volume};
+use super::{Entry, File, FileLock, FileSystem, Map, OpenMode, Stat, Volume, holder_text};
 use crate::common::ids::Timestamp;
 
 /// The size that a disk in memory gives itself.
@@ -358,6 +358,11 @@ impl FileSystem for MemoryFs {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(Box::new(MemoryLock { fs: self.clone(), path: path.to_owned() }))
+    }
+
+    fn lock_holder(&self, path: &Path) -> io::Result<Option<String>> {
+        let held = self.state.lock().locks.contains(path);
+        Ok(held.then(|| holder_text(self, path)))
     }
 }
 

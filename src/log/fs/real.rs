@@ -7,9 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+use rustix::process::{Flock, FlockType};
 
 use super::map::FileMap;
-use super::{Entry, File, FileLock, FileSystem, Map, OpenMode, SharedFs, Stat, Volume};
+use super::{Entry, File, FileLock, FileSystem, Map, OpenMode, SharedFs, Stat, Volume, holder_text};
 
 /// Most parts that one vectored write takes (Linux's `IOV_MAX`).
 const MOST_PARTS: usize = 1024;
@@ -93,6 +95,23 @@ impl FileSystem for RealFs {
         let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Box::new(RealLock(file)))
+    }
+
+    fn lock_holder(&self, path: &Path) -> io::Result<Option<String>> {
+        let file = match fs::File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        // A JVM takes the kind of lock that belongs to a process, and the kernel tells which. Asking takes none.
+        if let Some(lock) = rustix::process::fcntl_getlk(&file, &Flock::from(FlockType::WriteLock))? {
+            return Ok(Some(lock.pid.map_or_else(|| "(unknown)".to_owned(), |pid| pid.to_string())));
+        }
+        // Ours can only be tried: a shared one, which goes with the file at once.
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(None),
+            Err(Errno::WOULDBLOCK) => Ok(Some(holder_text(self, path))),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -201,6 +220,20 @@ mod tests {
         assert_eq!(RealFs.lock(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert_eq!(read_file(&RealFs, &path, 100).unwrap().unwrap(), b"7");
         drop(first);
+        RealFs.lock(&path).unwrap();
+    }
+
+    #[test]
+    fn who_holds_a_lock_is_told_without_taking_it_or_making_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".lock");
+        assert_eq!(RealFs.lock_holder(&path).unwrap(), None);
+        assert!(!path.exists());
+        let lock = RealFs.lock(&path).unwrap();
+        lock.set_holder("7").unwrap();
+        assert_eq!(RealFs.lock_holder(&path).unwrap().as_deref(), Some("7"));
+        drop(lock);
+        assert_eq!(RealFs.lock_holder(&path).unwrap(), None);
         RealFs.lock(&path).unwrap();
     }
 

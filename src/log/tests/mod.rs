@@ -6,6 +6,7 @@ mod crash;
 mod ends;
 mod found;
 mod model;
+mod read_only;
 
 use bytes::Bytes;
 
