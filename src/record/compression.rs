@@ -232,13 +232,15 @@ fn decompress_zstd(input: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), 
             Some(decompressor) => decompressor,
             None => kept.insert(zstd::bulk::Decompressor::new().map_err(malformed)?),
         };
-        let claimed = zstd::zstd_safe::get_frame_content_size(input).map_err(|_| malformed("it is no zstd frame"))?;
-        let guess = input.len().saturating_mul(8).max(LEAST);
+        let claimed = claimed_by_zstd(input)?;
         if claimed.is_some_and(|claimed| claimed > limit as u64) {
             return Err(CompressionError::TooLarge { limit });
         }
-        // A claim may be a lie, so it is believed only as far as a guess would go; a wrong guess costs a second try.
-        let mut capacity = claimed.map_or(guess, |claimed| (claimed as usize).min(guess)).min(limit);
+        // No more can come of it than it claims, or than its blocks can hold; and a claim may be a lie, so it is believed
+        // only as far as a guess would go at first: a wrong guess costs a second try.
+        let blocks = (input.len() / LEAST_ZSTD_BLOCK + 1).saturating_mul(MOST_OF_ZSTD_BLOCK);
+        let most = claimed.map_or(blocks, |claimed| claimed as usize).min(limit);
+        let mut capacity = input.len().saturating_mul(8).max(LEAST).min(most);
         let start = out.len();
         loop {
             out.resize(start + capacity, 0);
@@ -247,16 +249,33 @@ fn decompress_zstd(input: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), 
                     out.truncate(start + written);
                     return Ok(());
                 }
-                Err(error) if is_too_small(&error) => {
-                    if capacity == limit {
-                        return Err(CompressionError::TooLarge { limit });
-                    }
-                    capacity = capacity.saturating_mul(8).max(LEAST).min(limit);
+                Err(error) if is_too_small(&error) && capacity < most => {
+                    capacity = capacity.saturating_mul(8).max(LEAST).min(most);
+                }
+                Err(error) if is_too_small(&error) && most == limit => {
+                    return Err(CompressionError::TooLarge { limit });
                 }
                 Err(error) => return Err(malformed(error)),
             }
         }
     })
+}
+
+/// The least that a block of a zstd frame takes: its header, and the byte that it repeats.
+const LEAST_ZSTD_BLOCK: usize = 4;
+/// The most that a block of a zstd frame may hold (RFC 8878, Block_Maximum_Size).
+const MOST_OF_ZSTD_BLOCK: usize = 128 * 1024;
+
+/// How many bytes the frames behind each other in `input` say they hold; `None` where one of them does not say.
+fn claimed_by_zstd(mut input: &[u8]) -> Result<Option<u64>, CompressionError> {
+    let mut total = Some(0u64);
+    while !input.is_empty() {
+        let claimed = zstd::zstd_safe::get_frame_content_size(input).map_err(|_| malformed("it is no zstd frame"))?;
+        let size = zstd::zstd_safe::find_frame_compressed_size(input).map_err(|_| malformed("a zstd frame is cut"))?;
+        total = total.zip(claimed).map(|(total, claimed)| total.saturating_add(claimed));
+        input = input.get(size.max(1)..).unwrap_or_default();
+    }
+    Ok(total)
 }
 
 /// zstd's only word for this error is its text.
@@ -267,6 +286,39 @@ fn is_too_small(error: &std::io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A zstd frame of blocks that each repeat a byte; it claims `claimed` bytes, or nothing.
+    fn zstd_bomb(claimed: Option<u8>, blocks: u32, each: u32) -> Vec<u8> {
+        let header = match claimed {
+            Some(claimed) => [0x20, claimed],
+            None => [0x00, 0x58],
+        };
+        let mut frame = [&[0x28, 0xb5, 0x2f, 0xfd][..], &header].concat();
+        for block in 1..=blocks {
+            let word = (each << 3) | (1 << 1) | u32::from(block == blocks);
+            frame.extend_from_slice(&word.to_le_bytes()[..3]);
+            frame.push(b'x');
+        }
+        frame
+    }
+
+    #[test]
+    fn a_zstd_frame_that_lies_of_its_size_costs_no_more_than_it_claims() {
+        let lies = [zstd_bomb(Some(150), 30, 128 << 10), zstd_bomb(None, 30, (1 << 21) - 1)];
+        for lie in lies {
+            let mut out = Vec::new();
+            let error = decompress(Codec::Zstd, &lie, 256 << 20, &mut out).unwrap_err();
+            assert!(!matches!(error, CompressionError::TooLarge { .. }), "{error}");
+            assert!(out.capacity() <= 4 << 20, "{}", out.capacity());
+        }
+        let mut out = Vec::new();
+        decompress(Codec::Zstd, &zstd_bomb(None, 30, 128 << 10), 256 << 20, &mut out).unwrap();
+        assert_eq!(out.len(), 30 * (128 << 10));
+        let two = [zstd_bomb(Some(5), 1, 5), zstd_bomb(Some(7), 1, 7)].concat();
+        out.clear();
+        decompress(Codec::Zstd, &two, 100, &mut out).unwrap();
+        assert_eq!(out, [b'x'; 12]);
+    }
 
     fn text(len: usize) -> Vec<u8> {
         (0..len).map(|i| b"the high water leaves a mark "[(i * i / 7) % 29]).collect()
