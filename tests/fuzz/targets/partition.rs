@@ -50,9 +50,12 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(note.len() < 2000);
         }
         read(&log);
-        live(&mut log);
+        // What a clean stop or the recovery point vouches for is not looked through, and may be anything here: then the log
+        // must neither crash nor cost, and what it says is worth no more than its files.
+        let trusted = flags & 1 != 0 || *recovery_point > 0;
+        live(&mut log, trusted);
         let (start, end) = (log.log_start_offset(), log.log_end_offset());
-        if log.close(NOW).is_ok() {
+        if log.close(NOW).is_ok() && !trusted {
             drop(log);
             let (log, report) = open(true, end, start).expect("what was closed can be opened");
             // A damaged transaction index is told each time: it is not made anew yet.
@@ -148,7 +151,7 @@ fn walk(reader: &LogReader, start: i64, end: i64) {
     }
 }
 
-fn live(log: &mut Log) {
+fn live(log: &mut Log, trusted: bool) {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     for value in ["ebb", "flow"] {
         builder.append(NOW, Some(b"k"), Some(value.as_bytes()), std::iter::empty());
@@ -157,9 +160,11 @@ fn live(log: &mut Log) {
     let end = log.log_end_offset();
     if let Ok(done) = log.append_as_leader(batch.clone(), 3, NOW) {
         assert_eq!((done.first_offset, done.last_offset, log.log_end_offset()), (end, end + 1, end + 2));
-        let read = log.reader().read(end, 1 << 20, i64::MAX, true).expect("what was appended can be read");
-        let bytes = Bytes::copy_from_slice(&read.records);
-        assert!(batches(&bytes).flatten().any(|found| found.body_bytes() == &batch[61..]));
+        let read = log.reader().read(end, 1 << 20, i64::MAX, true);
+        if !trusted {
+            let bytes = Bytes::copy_from_slice(&read.expect("what was appended can be read").records);
+            assert!(batches(&bytes).flatten().any(|found| found.body_bytes() == &batch[61..]));
+        }
         let _ = log.roll(NOW);
         let _ = log.append_as_leader(batch, 3, NOW);
     }
