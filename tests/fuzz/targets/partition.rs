@@ -49,20 +49,17 @@ fuzz_target!(|bytes: &[u8]| {
         for note in report.notes {
             assert!(note.len() < 2000);
         }
-        // What a clean stop or the recovery point vouches for is not looked through, and may be anything here: then the log
-        // must neither crash nor cost, and what it says is worth no more than its files.
-        let trusted = flags & 1 != 0 || *recovery_point > 0;
-        read(&log, trusted);
-        live(&mut log, trusted);
+        read(&log);
+        live(&mut log);
         let (start, end) = (log.log_start_offset(), log.log_end_offset());
-        if log.close(NOW).is_ok() && !trusted {
+        if log.close(NOW).is_ok() {
             drop(log);
             let (log, report) = open(true, end, start).expect("what was closed can be opened");
             // A damaged transaction index is told each time: it is not made anew yet.
             let new = report.notes.iter().filter(|note| !note.contains(".txnindex")).count();
             assert!(report.truncated_at.is_none() && new == 0, "{report:?}");
             assert_eq!((log.log_start_offset(), log.log_end_offset()), (start, end));
-            read(&log, false);
+            read(&log);
         }
     });
 });
@@ -121,19 +118,19 @@ fn sealed(content: &[u8]) -> Vec<u8> {
     out
 }
 
-fn read(log: &Log, trusted: bool) {
+fn read(log: &Log) {
     let reader = log.reader();
     let (start, end) = (reader.log_start_offset(), reader.log_end_offset());
-    assert!(trusted || (0 <= start && start <= end && reader.last_stable_offset() <= end));
+    assert!(0 <= start && start <= end && reader.last_stable_offset() <= end);
     assert!(log.topic_id().is_ok());
-    walk(&reader, start, end, trusted);
+    walk(&reader, start, end);
     for offset in [start, start + (end - start) / 2, end - 1, end, end.saturating_add(1), -1] {
         let _ = reader.read(offset, 100, i64::MAX, true);
         let _ = reader.read(offset, 0, end, false);
     }
     for timestamp in [i64::MIN, 0, NOW, i64::MAX] {
         if let Ok(Some(found)) = reader.offset_for_timestamp(timestamp) {
-            assert!(trusted || (found.timestamp >= timestamp && found.offset < end));
+            assert!(found.timestamp >= timestamp && found.offset < end);
         }
     }
     let _ = reader.max_timestamp_offset();
@@ -141,17 +138,17 @@ fn read(log: &Log, trusted: bool) {
 }
 
 /// Reads all, as a consumer does: each answer ends behind where it began.
-fn walk(reader: &LogReader, start: i64, end: i64, trusted: bool) {
+fn walk(reader: &LogReader, start: i64, end: i64) {
     let mut offset = start;
     for _ in 0..10_000 {
         let Ok(read) = reader.read(offset, 300, end, true) else { return };
         let Some(last) = batches(&read.records).flatten().last() else { return };
-        assert!(trusted || last.next_offset() > offset, "a consumer would read offset {offset} for ever");
+        assert!(last.next_offset() > offset, "a consumer would read offset {offset} for ever");
         offset = last.next_offset();
     }
 }
 
-fn live(log: &mut Log, trusted: bool) {
+fn live(log: &mut Log) {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     for value in ["ebb", "flow"] {
         builder.append(NOW, Some(b"k"), Some(value.as_bytes()), std::iter::empty());
@@ -159,18 +156,15 @@ fn live(log: &mut Log, trusted: bool) {
     let batch = builder.build().expect("a good batch");
     let end = log.log_end_offset();
     if let Ok(done) = log.append_as_leader(batch.clone(), 3, NOW) {
-        let told = (done.first_offset, done.last_offset, log.log_end_offset());
-        assert!(trusted || told == (end, end + 1, end + 2), "{told:?} behind {end}");
-        let read = log.reader().read(end, 1 << 20, i64::MAX, true);
-        if !trusted {
-            let bytes = Bytes::copy_from_slice(&read.expect("what was appended can be read").records);
-            assert!(batches(&bytes).flatten().any(|found| found.body_bytes() == &batch[61..]));
-        }
+        assert_eq!((done.first_offset, done.last_offset, log.log_end_offset()), (end, end + 1, end + 2));
+        let read = log.reader().read(end, 1 << 20, i64::MAX, true).expect("what was appended can be read");
+        let bytes = Bytes::copy_from_slice(&read.records);
+        assert!(batches(&bytes).flatten().any(|found| found.body_bytes() == &batch[61..]));
         let _ = log.roll(NOW);
         let _ = log.append_as_leader(batch, 3, NOW);
     }
     let _ = log.truncate_to(log.log_start_offset() + (log.log_end_offset() - log.log_start_offset()) / 2, NOW);
     log.delete_records(log.log_start_offset() + 1);
     let _ = log.enforce_retention(NOW, log.log_end_offset());
-    assert!(trusted || log.log_start_offset() <= log.log_end_offset());
+    assert!(log.log_start_offset() <= log.log_end_offset());
 }
