@@ -32,6 +32,7 @@ pub mod leader_epoch;
 pub mod log;
 pub mod meta_properties;
 pub(crate) mod offset_index;
+mod order;
 pub mod partition_metadata;
 pub mod producer_snapshot;
 pub mod producer_state;

@@ -41,12 +41,15 @@ pub(crate) fn encode(base: Offset, entry: Entry) -> [u8; ENTRY_LEN] {
 pub(crate) struct OffsetIndex<'a> {
     base: Offset,
     entries: &'a [[u8; ENTRY_LEN]],
+    /// Whether nothing is left behind the last whole entry.
+    whole: bool,
 }
 
 impl<'a> OffsetIndex<'a> {
     /// The whole entries in `bytes`, of the segment that begins at `base`.
     pub(crate) fn new(base: Offset, bytes: &'a [u8]) -> OffsetIndex<'a> {
-        OffsetIndex { base, entries: bytes.as_chunks().0 }
+        let (entries, rest) = bytes.as_chunks();
+        OffsetIndex { base, entries, whole: rest.is_empty() }
     }
 
     /// All entries, in their order.
@@ -82,13 +85,15 @@ impl<'a> OffsetIndex<'a> {
         self.get(after.wrapping_sub(1)).map_or(0, |entry| entry.position)
     }
 
-    /// Whether it is ascending and points into a segment of `segment_len` bytes.
+    /// Whether it is of whole entries, ascending, and points into a segment of `segment_len` bytes.
     pub(crate) fn is_sound(&self, segment_len: u64) -> bool {
         let ascending = self.entries.windows(2).all(|pair| {
             let (before, after) = (self.decode(&pair[0]), self.decode(&pair[1]));
             before.offset < after.offset && before.position < after.position
         });
-        ascending && self.entries.last().is_none_or(|last| u64::from(self.decode(last).position) < segment_len)
+        self.whole
+            && ascending
+            && self.entries.last().is_none_or(|last| u64::from(self.decode(last).position) < segment_len)
     }
 }
 
@@ -115,6 +120,8 @@ mod tests {
     fn an_index_that_falls_or_points_outside_is_not_sound() {
         let sound = |entries: &[(Offset, u32)]| OffsetIndex::new(100, &index(entries)).is_sound(6000);
         assert!(sound(&[]) && sound(&[(104, 10), (105, 5999)]));
+        // What is pushed behind half an entry would be read across its border.
+        assert!(!OffsetIndex::new(100, &[0]).is_sound(6000));
         assert!(
             !sound(&[(104, 10), (105, 6000)]) && !sound(&[(104, 10), (104, 20)]) && !sound(&[(104, 10), (105, 10)])
         );

@@ -198,7 +198,7 @@ fn read_segment(
     let limit = start.saturating_add(max_bytes as u64);
     let end = if end <= limit { end } else { last_whole_batch(segment, start, limit)? };
     let end = if end <= start && min_one { first.end() } else { end };
-    segment.slice(start, end.max(start)).map(Some)
+    segment.slice_in_order(start, end.max(start)).map(Some)
 }
 
 /// Where the last batch ends that ends at or before `limit`; `start` where the first one does not.

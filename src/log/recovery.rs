@@ -22,6 +22,7 @@ use super::fs::handles::Handles;
 use super::fs::{Entry, FileSystem, OpenMode, read_file, remove_if_there};
 use super::leader_epoch::LeaderEpochs;
 use super::log::{Active, Log, LogOptions, Shared, View, shape};
+use super::order::Order;
 use super::producer_snapshot;
 use super::producer_state::ProducerStates;
 use super::segment::{self, INDEX, LOG, SUFFIXES, Segment, Shape, TIME_INDEX, TXN_INDEX};
@@ -53,8 +54,10 @@ impl Opening {
     fn open(mut self) -> Result<(Log, RecoveryReport), StorageError> {
         let dir = self.options.dir.clone();
         let files = self.tidy(&dir)?;
-        let mut epochs = self.load_epochs(&dir)?;
-        let mut segments = self.load_segments(&files, &mut epochs)?;
+        let told = self.load_epochs(&dir)?;
+        let untold = told.is_none();
+        let mut epochs = told.unwrap_or_default();
+        let mut segments = self.load_segments(&files, &mut epochs, untold)?;
         let first = segments.first().map_or(0, |segment| segment.base_offset());
         let mut log_start = self.options.log_start_offset.max(first);
         let mut log_end = match segments.last() {
@@ -183,15 +186,14 @@ impl Opening {
         Ok(names)
     }
 
-    fn load_epochs(&mut self, dir: &Path) -> Result<LeaderEpochs, StorageError> {
+    /// What the epoch file tells; `None` where there is none that can be read.
+    fn load_epochs(&mut self, dir: &Path) -> Result<Option<LeaderEpochs>, StorageError> {
         match LeaderEpochs::load(self.fs(), dir) {
-            Ok(Some(epochs)) => Ok(epochs),
-            Ok(None) => Ok(LeaderEpochs::new()),
             Err(StorageError::Damaged { path, damage }) => {
                 self.note(format!("{}: {damage}; made anew", path.display()));
-                Ok(LeaderEpochs::new())
+                Ok(None)
             }
-            Err(error) => Err(error),
+            told => told,
         }
     }
 
@@ -199,6 +201,7 @@ impl Opening {
         &mut self,
         names: &[String],
         epochs: &mut LeaderEpochs,
+        untold: bool,
     ) -> Result<Vec<Arc<Segment>>, StorageError> {
         let dir = self.options.dir.clone();
         let mut sizes = BTreeMap::new();
@@ -252,8 +255,9 @@ impl Opening {
             // Or the next loss of power brings back what was dropped.
             self.fs().sync_dir(&dir).map_err(StorageError::io("syncing", &dir))?;
         }
-        // A clean log without an epoch file, or with a damaged one: the batches know.
-        if epochs.entries().is_empty() {
+        // A clean log without an epoch file, or with a damaged one: the batches know. An empty file is believed: a
+        // truncation took all that had an epoch.
+        if untold && epochs.entries().is_empty() {
             for segment in &segments {
                 let visit = |_, batch: &Batch<'_>| {
                     epochs.assign(batch.partition_leader_epoch(), batch.base_offset());
@@ -366,25 +370,18 @@ pub(super) struct Checked {
 
 /// Checks the batches in `bytes`, a segment that begins at `base`, and visits the good ones up to the first bad one.
 pub(super) fn check(bytes: &[u8], base: Offset, mut visit: impl FnMut(&Batch<'_>)) -> Checked {
-    let mut checked = Checked { good: 0, next: base, bad: None };
+    let (mut order, mut good) = (Order::new(base), 0);
     for batch in batches(bytes) {
-        match batch.and_then(|batch| batch.verify_crc().map(|()| batch)) {
-            Ok(batch) if batch.base_offset() < checked.next || batch.last_offset() - base > i64::from(i32::MAX) => {
-                checked.bad = Some(format!("offset {} does not follow {}", batch.base_offset(), checked.next));
-                break;
-            }
+        let whole = batch.and_then(|batch| batch.verify_crc().map(|()| batch)).map_err(|error| error.to_string());
+        match whole.and_then(|batch| order.take(&batch).map(|()| batch)) {
             Ok(batch) => {
                 visit(&batch);
-                checked.good += batch.size_in_bytes() as u64;
-                checked.next = batch.next_offset();
+                good += batch.size_in_bytes() as u64;
             }
-            Err(error) => {
-                checked.bad = Some(error.to_string());
-                break;
-            }
+            Err(text) => return Checked { good, next: order.next(), bad: Some(text) },
         }
     }
-    checked
+    Checked { good, next: order.next(), bad: None }
 }
 
 /// The producers as they are at `log_end`, and the files that say otherwise mended. Damage goes into `notes`. The last

@@ -25,6 +25,7 @@ use super::fs::handles::{Handle, Handles};
 use super::fs::{Durability, OpenMode, remove_if_there};
 use super::index_file::IndexFile;
 use super::offset_index::{self, OffsetIndex};
+use super::order::Order;
 use super::time_index::{self, TimeIndex};
 use crate::common::ids::{Offset, Timestamp};
 use crate::record::{Batch, batches};
@@ -64,6 +65,8 @@ pub(crate) struct Segment {
     unsynced_name: AtomicBool,
     /// Whether transactions were aborted in it, so that it has an index of them.
     has_aborted: AtomicBool,
+    /// Whether an earlier broker wrote it and this one did not look through it.
+    trusted: bool,
 }
 
 /// What a walk over a segment's batches needs of the log's configuration.
@@ -103,6 +106,7 @@ impl Segment {
             // An empty segment was not worth a sync when it was closed.
             unsynced_name: AtomicBool::new(fresh || size == 0),
             has_aborted: AtomicBool::new(false),
+            trusted: !fresh,
         }
     }
 
@@ -149,6 +153,20 @@ impl Segment {
             return Ok(Bytes::new());
         }
         self.log.map(end, self.map_len)?.slice(start, (end - start) as usize)
+    }
+
+    /// As [`Segment::slice`], for who takes batches out of it: where nobody looked through the segment, only so far as
+    /// they are whole and in order, so that what is read always ends behind where it began.
+    pub(crate) fn slice_in_order(&self, start: u64, end: u64) -> io::Result<Bytes> {
+        let mut bytes = self.slice(start, end)?;
+        if self.trusted {
+            let (mut order, mut good) = (Order::new(self.base_offset), 0);
+            for batch in batches(&bytes).map_while(Result::ok).take_while(|batch| order.take(batch).is_ok()) {
+                good += batch.size_in_bytes();
+            }
+            bytes.truncate(good);
+        }
+        Ok(bytes)
     }
 
     /// Writes batches behind the published ones, all or none of them; [`Segment::publish`] shows them.
@@ -262,8 +280,10 @@ impl Segment {
     pub(crate) fn walk_batches(&self, position: u32, mut visit: impl FnMut(u32, &Batch<'_>) -> bool) -> io::Result<()> {
         let bytes = self.slice(position.into(), self.size())?;
         let mut at = position;
+        let mut order = Order::new(self.base_offset);
         for batch in batches(&bytes) {
             let batch = batch.map_err(|error| self.damaged(at, &error.to_string()))?;
+            order.take(&batch).map_err(|text| self.damaged(at, &text))?;
             if !visit(at, &batch) {
                 break;
             }

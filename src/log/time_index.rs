@@ -38,12 +38,15 @@ pub(crate) fn encode(base: Offset, entry: Entry) -> [u8; ENTRY_LEN] {
 pub(crate) struct TimeIndex<'a> {
     base: Offset,
     entries: &'a [[u8; ENTRY_LEN]],
+    /// Whether nothing is left behind the last whole entry.
+    whole: bool,
 }
 
 impl<'a> TimeIndex<'a> {
     /// The whole entries in `bytes`, of the segment that begins at `base`.
     pub(crate) fn new(base: Offset, bytes: &'a [u8]) -> TimeIndex<'a> {
-        TimeIndex { base, entries: bytes.as_chunks().0 }
+        let (entries, rest) = bytes.as_chunks();
+        TimeIndex { base, entries, whole: rest.is_empty() }
     }
 
     /// All entries, in their order.
@@ -63,13 +66,13 @@ impl<'a> TimeIndex<'a> {
         self.entries.get(after.wrapping_sub(1)).map_or(self.base, |entry| self.decode(entry).offset)
     }
 
-    /// Whether it is ascending and speaks of offsets before `next_offset`.
+    /// Whether it is of whole entries, ascending, and speaks of offsets before `next_offset`.
     pub(crate) fn is_sound(&self, next_offset: Offset) -> bool {
         let ascending = self.entries.windows(2).all(|pair| {
             let (before, after) = (self.decode(&pair[0]), self.decode(&pair[1]));
             before.timestamp < after.timestamp && before.offset < after.offset
         });
-        ascending && self.last().is_none_or(|last| last.offset < next_offset)
+        self.whole && ascending && self.last().is_none_or(|last| last.offset < next_offset)
     }
 
     fn decode(&self, bytes: &[u8; ENTRY_LEN]) -> Entry {
@@ -94,6 +97,7 @@ mod tests {
         let index = TimeIndex::new(100, &bytes);
         assert_eq!([5, 10, 11, 20, 21].map(|timestamp| index.floor(timestamp)), [100, 100, 104, 104, 110]);
         assert_eq!(index.last(), Some(Entry { timestamp: 20, offset: 110 }));
+        assert!(!TimeIndex::new(100, &bytes[1..]).is_sound(111));
         assert!(index.is_sound(111) && !index.is_sound(110));
     }
 
