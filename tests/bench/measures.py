@@ -20,6 +20,7 @@ from support.topics import at, create
 
 LOAD = Path(__file__).with_name("load.py")
 PYTHON = Path(__file__).with_name("python_client.py")
+TABLES = Path(__file__).with_name("tables.py")
 RECORD = 1024
 
 Figures = dict[str, float]
@@ -38,10 +39,12 @@ class Sizes:
     starts: int
     small: int  # records of 100 bytes that a Python client sends and reads
     repeats: int  # how often it does so; the best counts, for whatever else the machine does only slows it down
+    counted: int  # records that are counted without being read
+    tests: int  # that a pytest run has
 
 
-FULL = Sizes(2_000_000, 500_000, 20, 10_000, 4_000_000, 5_000, 3, 1_000_000, 3)
-QUICK = Sizes(100_000, 50_000, 3, 500, 100_000, 200, 1, 100_000, 1)
+FULL = Sizes(2_000_000, 500_000, 20, 10_000, 4_000_000, 5_000, 3, 1_000_000, 3, 10_000_000, 50)
+QUICK = Sizes(100_000, 50_000, 3, 500, 100_000, 200, 1, 100_000, 1, 1_000_000, 5)
 
 # Starts a broker of one kind on the data in a folder, which is made where it is not there.
 Start = Callable[[Path], Broker]
@@ -261,6 +264,36 @@ def python(start: Start, folder: Path, sizes: Sizes) -> Figures:
     return best
 
 
+def tables(start: Start, folder: Path, sizes: Sizes) -> Figures:
+    """Topics as tables: over TCP with this broker, and with a cluster in the client's own process."""
+    count = sizes.small
+    figures: Figures = {}
+
+    def note(found: Figures, name: str, client: str, size: int = 0) -> None:
+        for what, figure in found.items():
+            figures[f"{name} {what}{f' {size}' if size else ''} {client}"] = figure
+
+    with running(start, folder) as broker:
+        for size in (100, RECORD):
+            told(TABLES, "load", broker.bootstrap, f"table-{size}", count, size)
+            for client in ("confluent", "kafkarrow", "strandline"):
+                note(told(TABLES, "read", client, broker.bootstrap, f"table-{size}", count, size), "tcp", client, size)
+    if broker.name == "strandline":
+        for size in (100, RECORD):
+            inside = told(TABLES, "inside", count, size)
+            figures[f"inside arrow {size} confluent"] = inside.pop("confluent")
+            note(inside, "inside", "strandline", size)
+        for client in ("confluent", "strandline"):
+            note(told(TABLES, "send", client, count, 100), "table", client)
+        for found in (
+            told(TABLES, "json", sizes.small),
+            told(TABLES, "count", sizes.counted),
+            told(TABLES, "fixture", sizes.tests),
+        ):
+            note(found, "table", "strandline")
+    return figures
+
+
 MEASURES: dict[str, Callable[[Start, Path, Sizes], Figures]] = {
     "starting": starting,
     "throughput": throughput,
@@ -268,4 +301,5 @@ MEASURES: dict[str, Callable[[Start, Path, Sizes], Figures]] = {
     "partitions": partitions,
     "recovery": recovery,
     "python": python,
+    "tables": tables,
 }

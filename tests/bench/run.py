@@ -69,6 +69,32 @@ PYTHON_ROWS = [
 ]
 
 
+# Topics as tables: where the broker is, the figure, and how many times better than what counts.
+TABLE_ROWS = [
+    ("cluster in this process to Arrow, 100 B, MB/s", "strandline", "inside arrow 100", ">= 1,000"),
+    ("the same, 1 KiB, MB/s", "strandline", "inside arrow 1024", ">= 1,500"),
+    ("the same as a stream, 100 B, MB/s", "strandline", "inside stream 100", ""),
+    ("the same as a stream, 1 KiB, MB/s", "strandline", "inside stream 1024", ""),
+    ("more memory of its own while it streams, 1 KiB, MiB", "strandline", "inside memory 1024", "bounded"),
+    ("to pyarrow's compute layout (`to_pyarrow`: a copy), 100 B, MB/s", "strandline", "inside pyarrow 100", ""),
+    ("the same, 1 KiB, MB/s", "strandline", "inside pyarrow 1024", ""),
+    ("to polars, 100 B, MB/s", "strandline", "inside polars 100", ">= 70 % of Arrow"),
+    ("to polars, 1 KiB, MB/s", "strandline", "inside polars 1024", ">= 70 % of Arrow"),
+    ("to pandas, 100 B, MB/s", "strandline", "inside pandas 100", ">= 40 % of Arrow"),
+    ("to pandas, 1 KiB, MB/s", "strandline", "inside pandas 1024", ">= 40 % of Arrow"),
+    ("`strandline serve` over TCP to Arrow, 100 B, MB/s", "strandline", "tcp read 100", ">= 500"),
+    ("the same, 1 KiB, MB/s", "strandline", "tcp read 1024", ">= 500"),
+    ("Apache Kafka to Arrow, 100 B, MB/s", "kafka", "tcp read 100", ""),
+    ("the same, 1 KiB, MB/s", "kafka", "tcp read 1024", ""),
+    ("JSON of 235 B to typed columns, million rows a second of a core", "strandline", "table json", ">= 0.8"),
+    ("`send_table`, 100 B, million rows/s", "strandline", "table send", ">= 3, >= 6 x"),
+    ("the same with Kafka's default `batch.size`, million rows/s", "strandline", "table send defaults", ""),
+    ("`count()` of {counted:,} records, ms", "strandline", "table count", "<= 50"),
+    ("pytest: cluster, topic, first record read back, ms", "strandline", "table first", "<= 100"),
+    ("pytest: the same in each next test, ms", "strandline", "table next", "<= 10"),
+]
+
+
 def kafka(folder: Path) -> Broker:
     """Apache Kafka as its own start script runs it, with a heap of 1 GiB."""
     return start_kafka(folder, jvm=["-Xmx1G", *SERVER_JVM], seconds=300)
@@ -105,6 +131,23 @@ def python_table(found: dict[str, Figures]) -> list[str]:
     heads = [
         "| Python, thousand records/s | confluent-kafka | strandline | times better | to reach |",
         "|---|---|---|---|---|",
+    ]
+    return ["", *heads, *lines] if lines else []
+
+
+def tables_table(found: dict[str, Figures], sizes: dict[str, float]) -> list[str]:
+    """Reading and writing topics as tables, beside the others who do; better than the better of them."""
+    lines = []
+    for label, broker, figure, reach in TABLE_ROWS:
+        names = ("confluent", "kafkarrow", "strandline")
+        confluent, kafkarrow, ours = (found.get(broker, {}).get(f"{figure} {client}") for client in names)
+        if ours is not None:
+            theirs = max(confluent or 0, kafkarrow or 0)
+            cells = (label.format(**sizes), shown(confluent), shown(kafkarrow), shown(ours), times(ours, theirs), reach)
+            lines.append(f"| {' | '.join(cells)} |")
+    heads = [
+        "| Topics as tables | confluent-kafka loop | kafkarrow 0.1.1 | strandline | times better | to reach |",
+        "|---|---|---|---|---|---|",
     ]
     return ["", *heads, *lines] if lines else []
 
@@ -163,8 +206,13 @@ def main() -> int:
                 print(f"{measure}, {name}: failed: {error}", file=sys.stderr, flush=True)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-    counts = {"partitions": sizes.partitions, "log": sizes.log * 1024 / 1e9, "connections": sizes.connections}
-    lines = [*table(found, counts), *python_table(found), "", machine()]
+    counts = {
+        "partitions": sizes.partitions,
+        "log": sizes.log * 1024 / 1e9,
+        "connections": sizes.connections,
+        "counted": sizes.counted,
+    }
+    lines = [*table(found, counts), *python_table(found), *tables_table(found, counts), "", machine()]
     print("\n" + "\n".join(lines))
     results = ROOT / "bench-results"
     results.mkdir(exist_ok=True)
