@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import duckdb
     import pandas
@@ -216,9 +216,38 @@ class Scan:
         """
         return Scan(self._native.since(timestamp))
 
-    def split(self, count: int) -> list[Scan]:
-        """Cut it into up to `count` scans of about as many offsets each; together, in order, they have its rows."""
-        return [Scan(part) for part in self._native.split(count)]
+    def splits(self, count: int) -> list[Scan]:
+        """Cut it into `count` scans of about as many offsets each, which together, in order, have its rows.
+
+        There are fewer of them where there are fewer offsets. A scan, and so each part, can be pickled: Dask's
+        ``client.map``, Ray, Spark and `multiprocessing` take the parts as they are. It takes along where its
+        cluster is, the topic and its id, the offsets, the columns, and **all options that `connect` was given,
+        secrets too**, for the other process must connect by itself: send it only where those may go. There it reads
+        the same rows. The topic of a `Cluster` is read over its `bootstrap_servers`, so the cluster must still run;
+        that of a data dir, from its path.
+
+        >>> import pickle, strandline as sl
+        >>> with sl.Cluster() as cluster:
+        ...     with cluster.producer() as producer:
+        ...         for number in range(9):
+        ...             _ = producer.send("numbers", value=str(number))
+        ...     parts = cluster.topic("numbers").scan().splits(3)
+        ...     [pickle.loads(pickle.dumps(part)).count() for part in parts]
+        [3, 3, 3]
+        """
+        return [Scan(part) for part in self._native.splits(count)]
+
+    def __reduce__(self) -> tuple[Callable[[dict[str, Any]], Scan], tuple[dict[str, Any]]]:
+        """Pickle it: see `splits`."""
+        return _restore, (self._native.state(),)
+
+    def __copy__(self) -> Scan:
+        """Give itself: nothing changes a scan."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Scan:
+        """Give itself: nothing changes a scan."""
+        return self
 
     def __repr__(self) -> str:
         """Tell what it spans."""
@@ -227,6 +256,13 @@ class Scan:
         plural = "" if len(ranges) == 1 else "s"
         columns = ", ".join(self.columns)
         return f"<Scan of '{self.topic}': {offsets:,} offsets in {len(ranges)} partition{plural}; {columns}>"
+
+
+def _restore(state: dict[str, Any]) -> Scan:
+    """Make the scan that was pickled."""
+    from strandline._strandline import NativeScan
+
+    return Scan(NativeScan.restore(state))
 
 
 class _Schema:

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -15,7 +15,7 @@ use crate::client::fetch::{FetchBatches, FetchedBatches};
 use crate::client::network::{Network, Wanted};
 use crate::client::offsets::{EARLIEST, LATEST, list_offsets, retrying};
 use crate::client::{ClientError, Result};
-use crate::common::ids::{Offset, Timestamp, TopicPartition};
+use crate::common::ids::{Offset, Timestamp, TopicPartition, Uuid};
 use crate::protocol::ErrorCode;
 
 /// How much is fetched at once: the next is on its way while this is worked on, so a scan holds two of them.
@@ -25,6 +25,8 @@ const CHUNK: i32 = 8 << 20;
 #[derive(Clone)]
 pub struct FetchSource {
     topic: Arc<str>,
+    /// The topic's id, once it was met: one that is made anew under its name is another.
+    topic_id: Arc<OnceLock<Uuid>>,
     network: Arc<Network>,
     /// How long one call may take.
     within: Duration,
@@ -40,7 +42,19 @@ impl fmt::Debug for FetchSource {
 impl FetchSource {
     /// A topic of the cluster that `network` leads to. A call is given up after `within`.
     pub fn new(network: Arc<Network>, topic: &str, within: Duration) -> FetchSource {
-        FetchSource { topic: topic.into(), network, within, check_crcs: true }
+        FetchSource { topic: topic.into(), topic_id: Arc::default(), network, within, check_crcs: true }
+    }
+
+    /// The same, for the topic with this id only; [`Uuid::ZERO`] says nothing.
+    pub fn with_id(self, topic_id: Uuid) -> FetchSource {
+        let known = if topic_id.is_zero() { OnceLock::new() } else { OnceLock::from(topic_id) };
+        FetchSource { topic_id: Arc::new(known), ..self }
+    }
+
+    /// Whether the topic of that name is, by what is known now, the one that is read.
+    fn is_same(&self) -> bool {
+        let id = self.network.view().topic_id(&self.topic);
+        id.is_zero() || *self.topic_id.get_or_init(|| id) == id
     }
 
     fn wait<T>(&self, future: impl Future<Output = Result<T>>) -> std::result::Result<T, ScanError> {
@@ -56,7 +70,12 @@ impl FetchSource {
         let topic = [self.topic.clone()];
         let view = retrying(&self.network, self.within, || self.network.refresh(Wanted::Topics(&topic), false)).await?;
         match (view.topics.get(&self.topic), view.errors.get(&self.topic)) {
-            (Some(topic), None) => Ok(topic.partitions.len()),
+            (Some(topic), None) => {
+                if !topic.id.is_zero() {
+                    let _ = self.topic_id.set(topic.id);
+                }
+                Ok(topic.partitions.len())
+            }
             (_, code) => {
                 let code = code.copied().unwrap_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
                 Err(ClientError::kafka(code, format!("topic {}", self.topic)))
@@ -79,6 +98,10 @@ impl FetchSource {
 impl Source for FetchSource {
     fn topic(&self) -> &str {
         &self.topic
+    }
+
+    fn topic_id(&self) -> Uuid {
+        self.topic_id.get().copied().unwrap_or(Uuid::ZERO)
     }
 
     fn bounds(&self, read_committed: bool) -> std::result::Result<Vec<PartitionRange>, ScanError> {
@@ -140,6 +163,9 @@ impl FetchCursor {
 
     /// Why nothing was fetched: records that are gone are told as such.
     fn explain(&self, error: ClientError) -> ScanError {
+        if !self.source.is_same() {
+            return ScanError::Removed { partition: self.source.name(self.range.partition) };
+        }
         if error.code() != Some(ErrorCode::OFFSET_OUT_OF_RANGE) {
             return error.into();
         }
@@ -168,6 +194,9 @@ impl Cursor for FetchCursor {
             // The task ends early only with its runtime.
             let ended = |_| ClientError::Closed("client");
             let fetched = fetched.map_err(ended)?.map_err(|error| self.explain(error))?;
+            if !self.source.is_same() {
+                return Err(ScanError::Removed { partition: self.source.name(self.range.partition) });
+            }
             let Some(last) = last_batch_end(&fetched.batches) else {
                 if fetched.end >= self.range.end {
                     // Compaction took all that was left.

@@ -7,6 +7,7 @@
 //! | [`fetch`] | the same over a socket, from any Kafka cluster ([`FetchSource`]) |
 //! | `rows`, `column`, `headers`, `json`, `problems` | from a chunk of batches to the columns of a `RecordBatch` |
 //! | [`scan`] | a bounded snapshot, and the reader that makes its batches ([`Scan`], [`ScanReader`]) |
+//! | [`parts`] | scans cut into parts, and what of one another process needs ([`ScanParts`]) |
 //! | [`plan`] | which columns of a table become what of the records it is sent as ([`TablePlan`]) |
 //! | `encode`, `objects` | from the rows of a `RecordBatch` to keys, values, headers; to JSON objects |
 //! | [`send`] | a stream of `RecordBatch`es into a producer ([`TableSender`]) |
@@ -32,6 +33,7 @@ pub mod fetch;
 mod headers;
 mod json;
 mod objects;
+pub mod parts;
 pub mod plan;
 mod problems;
 mod rows;
@@ -42,6 +44,7 @@ pub mod source;
 
 pub use error::{ScanError, SendError};
 pub use fetch::FetchSource;
+pub use parts::ScanParts;
 pub use plan::{TableOptions, TablePlan};
 pub use scan::{Scan, ScanOptions, ScanReader};
 pub use schema::{Binary, Column, Decoding, Shape};

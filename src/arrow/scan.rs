@@ -90,12 +90,12 @@ impl Default for ScanOptions {
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Scan {
-    source: SharedSource,
-    ranges: Vec<PartitionRange>,
-    shape: Shape,
-    batch_rows: usize,
-    limit: Option<u64>,
-    read_committed: bool,
+    pub(super) source: SharedSource,
+    pub(super) ranges: Vec<PartitionRange>,
+    pub(super) shape: Shape,
+    pub(super) batch_rows: usize,
+    pub(super) limit: Option<u64>,
+    pub(super) read_committed: bool,
 }
 
 impl Scan {
@@ -213,38 +213,6 @@ impl Scan {
             PartitionRange { start: start.clamp(range.start, range.end), ..*range }
         });
         Ok(Scan { ranges: later.collect(), ..self.clone() })
-    }
-
-    /// Cuts it into up to `count` scans that have about as many offsets each, and together its rows.
-    ///
-    /// # Errors
-    /// [`ScanError::Invalid`] for a scan with a limit: its parts could not know of each other's rows.
-    pub fn split(&self, count: usize) -> Result<Vec<Scan>, ScanError> {
-        if self.limit.is_some() {
-            return Err(ScanError::Invalid(
-                "a scan with a limit cannot be split: split it first, or leave it out".into(),
-            ));
-        }
-        let total: i64 = self.ranges.iter().map(|range| range.end - range.start).sum();
-        let share = total.div_euclid(count.max(1) as i64) + 1;
-        let (mut parts, mut part, mut room) = (Vec::new(), Vec::new(), share);
-        for range in &self.ranges {
-            let mut start = range.start;
-            while start < range.end {
-                let end = range.end.min(start + room);
-                part.push(PartitionRange { partition: range.partition, start, end });
-                room -= end - start;
-                start = end;
-                if room == 0 {
-                    parts.push(std::mem::take(&mut part));
-                    room = share;
-                }
-            }
-        }
-        if !part.is_empty() || parts.is_empty() {
-            parts.push(part);
-        }
-        Ok(parts.into_iter().map(|ranges| Scan { ranges, ..self.clone() }).collect())
     }
 
     /// Reads it from its beginning.

@@ -73,6 +73,15 @@ pub enum Binary {
 }
 
 impl Binary {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Binary::View => "view",
+            Binary::Large => "large",
+            Binary::Small => "small",
+        }
+    }
+
     /// The type of a column of bytes.
     pub fn bytes(self) -> DataType {
         match self {
@@ -181,6 +190,30 @@ pub enum OnError {
     /// As [`OnError::Null`], and a column more says which of key and value it was, what its bytes are, and why:
     /// `error`, a struct<column: utf8, bytes: binary, reason: utf8> that is null where all is well.
     Column,
+}
+
+impl OnError {
+    const ALL: [OnError; 3] = [OnError::Raise, OnError::Null, OnError::Column];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            OnError::Raise => "raise",
+            OnError::Null => "null",
+            OnError::Column => "column",
+        }
+    }
+
+    /// The policy of this name.
+    ///
+    /// # Errors
+    /// [`ScanError::Invalid`], with the names there are.
+    pub fn parse(name: &str) -> Result<OnError, ScanError> {
+        OnError::ALL
+            .into_iter()
+            .find(|policy| policy.name() == name)
+            .ok_or_else(|| ScanError::Invalid(format!("errors is {name:?}: it must be 'raise', 'null' or 'column'")))
+    }
 }
 
 /// The columns of a scan: what they show, under which names, in which types.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::ScanError;
-use crate::common::ids::{Offset, ProducerId, Timestamp, TopicPartition};
+use crate::common::ids::{Offset, ProducerId, Timestamp, TopicPartition, Uuid};
 use crate::log::{LogReader, ReadError, ReadOnlyDir, StorageError};
 
 /// How much a cursor over a log hands out at once.
@@ -51,6 +51,11 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// The topic.
     fn topic(&self) -> &str;
 
+    /// The topic's id; [`Uuid::ZERO`] where it is not known.
+    fn topic_id(&self) -> Uuid {
+        Uuid::ZERO
+    }
+
     /// The partitions, with their first offset and the offset behind the last record that may be read now.
     ///
     /// # Errors
@@ -84,13 +89,19 @@ pub struct LocalPartition {
 #[derive(Debug, Clone)]
 pub struct LogSource {
     topic: String,
+    topic_id: Uuid,
     partitions: BTreeMap<i32, LocalPartition>,
 }
 
 impl LogSource {
     /// The topic over its logs, by partition.
     pub fn new(topic: impl Into<String>, partitions: BTreeMap<i32, LocalPartition>) -> LogSource {
-        LogSource { topic: topic.into(), partitions }
+        LogSource { topic: topic.into(), topic_id: Uuid::ZERO, partitions }
+    }
+
+    /// The same, knowing the topic's id.
+    pub fn with_id(self, topic_id: Uuid) -> LogSource {
+        LogSource { topic_id, ..self }
     }
 
     /// A topic in the data dir of a broker that has stopped: all that its logs hold, up to their ends. Also, in sentences,
@@ -130,6 +141,10 @@ impl LogSource {
 impl Source for LogSource {
     fn topic(&self) -> &str {
         &self.topic
+    }
+
+    fn topic_id(&self) -> Uuid {
+        self.topic_id
     }
 
     fn bounds(&self, read_committed: bool) -> Result<Vec<PartitionRange>, ScanError> {

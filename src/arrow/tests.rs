@@ -155,7 +155,7 @@ proptest! {
             prop_assert_eq!(&rows(&scan), &expected);
             prop_assert_eq!(scan.count().unwrap(), expected.len() as u64);
             prop_assert!(batches(&scan).iter().all(|batch| batch.num_rows() <= batch_rows && batch.num_rows() > 0));
-            let split: Vec<Row> = scan.split(parts).unwrap().iter().flat_map(rows).collect();
+            let split: Vec<Row> = scan.splits(parts).unwrap().iter().flat_map(rows).collect();
             prop_assert_eq!(&split, &expected);
         }
     }
@@ -386,8 +386,33 @@ fn a_limit_and_an_empty_topic_end_early() {
     let scan9 = scan(&[log], ScanOptions { limit: Some(4), batch_rows: 3, ..ScanOptions::default() });
     assert_eq!(batches(&scan9).iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [3, 1]);
     assert_eq!((scan9.count().unwrap(), scan9.with_limit(9).count().unwrap()), (4, 4));
-    assert!(scan9.split(2).is_err());
+    assert!(scan9.splits(2).is_err());
     let empty = scan(&[new_log(0)], ScanOptions::default());
     assert_eq!((batches(&empty).len(), empty.count().unwrap()), (0, 0));
-    assert_eq!(empty.split(3).unwrap().len(), 1);
+    assert_eq!(empty.splits(3).unwrap().len(), 1);
+}
+
+#[test]
+fn parts_are_equal_to_a_row_and_make_a_scan_over_another_source() {
+    let logs = [3, 0, 8].map(|count| {
+        let mut log = new_log(0);
+        (0..count).for_each(|n| append(&mut log, &[row(n, b"x")], Codec::None));
+        log
+    });
+    let partitions = logs.iter().enumerate().map(|(partition, log)| {
+        let local = LocalPartition { reader: log.reader(), end: log.log_end_offset() };
+        (partition as i32, local)
+    });
+    let source: source::SharedSource = Arc::new(LogSource::new("t", partitions.collect()));
+    let whole = Scan::new(source.clone(), ScanOptions { batch_rows: 2, ..ScanOptions::default() }).unwrap();
+    let sizes = |parts: &[Scan]| parts.iter().map(|part| part.count().unwrap()).collect::<Vec<_>>();
+    assert_eq!(sizes(&whole.splits(3).unwrap()), [3, 4, 4]);
+    assert_eq!(sizes(&whole.splits(99).unwrap()), [1; 11]);
+    assert_eq!(whole.splits(0).unwrap_err().to_string(), "0 parts: a scan is split into at least 1");
+    let second = &whole.splits(3).unwrap()[1];
+    let again = Scan::of_parts(source.clone(), second.parts()).unwrap();
+    assert_eq!((again.parts(), rows(&again)), (second.parts(), rows(second)));
+    let range = PartitionRange { partition: 0, start: 2, end: 1 };
+    let wrong = ScanParts { ranges: vec![range], ..second.parts() };
+    assert_eq!(Scan::of_parts(source, wrong).unwrap_err().to_string(), "partition 0 is read from 2 to 1");
 }

@@ -3,6 +3,7 @@
 use crate::arrow::LogSource;
 use crate::arrow::source::LocalPartition;
 use crate::broker::Broker;
+use crate::common::ids::Uuid;
 use crate::protocol::ErrorCode;
 
 /// The logs of `topic`, each up to its high watermark of this moment.
@@ -15,5 +16,6 @@ pub async fn log_source(broker: &Broker, topic: &str) -> Result<LogSource, Error
         let local = LocalPartition { reader: partition.log_reader(), end: partition.high_watermark() };
         (partition.id().partition, local)
     });
-    Ok(LogSource::new(topic, local.collect()))
+    let topic_id = partitions.first().map_or(Uuid::ZERO, |partition| partition.topic_id());
+    Ok(LogSource::new(topic, local.collect()).with_id(topic_id))
 }

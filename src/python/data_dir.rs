@@ -21,7 +21,7 @@ use super::{errors, scan};
 /// How Kafka's own topics begin.
 const INTERNAL: &str = "__";
 
-fn error(error: StorageError) -> PyErr {
+pub(super) fn error(error: StorageError) -> PyErr {
     let sentence = error.to_string();
     match error {
         StorageError::Io { source, .. } => PyOSError::new_err((source.raw_os_error(), sentence)),
@@ -99,7 +99,7 @@ impl DataDir {
             let sentence = format!("topic {name}: {} has {}", dir.root().display(), known.join(", "));
             return Err(errors::coded(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, sentence));
         };
-        Ok(DataDirTopic { inner: Home::new("topic", (source, notes)) })
+        Ok(DataDirTopic { inner: Home::new("topic", (source, notes)), dir: dir.root().to_owned() })
     }
 
     fn __repr__(&self) -> PyResult<String> {
@@ -123,6 +123,7 @@ impl DataDir {
 #[pyclass(frozen, module = "strandline")]
 pub(crate) struct DataDirTopic {
     inner: Home<(LogSource, Vec<String>)>,
+    dir: PathBuf,
 }
 
 impl DataDirTopic {
@@ -193,7 +194,7 @@ impl DataDirTopic {
         let source = self.source()?;
         let given =
             Given { start, end, partitions, columns, key, value, schema, binary, errors, batch_rows, limit, isolation };
-        scan::make(py, &Origin::Logs(source), source.topic(), given)
+        scan::make(py, &Origin::Logs(source, &self.dir), source.topic(), given)
     }
 
     fn __repr__(&self) -> PyResult<String> {

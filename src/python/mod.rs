@@ -13,6 +13,7 @@
 //! | `cluster`, `clock`, `producer`, `consumer`, `admin`, `topic` | the classes of these names |
 //! | `data_dir` | the data dir of a broker that has stopped: what `open_log` gives |
 //! | `scan` | a topic as a table: what `strandline/scan.py` stands on |
+//! | `travel` | a scan on its way to another process |
 //! | `table` | a table as records: `Producer.send_table` |
 //! | `delivery`, `message` | what a producer returns, what a consumer hands out |
 //! | `types` | the named tuples of `strandline/types.py` |
@@ -32,6 +33,7 @@ mod scan;
 mod source;
 mod table;
 mod topic;
+mod travel;
 mod types;
 
 use std::ffi::OsString;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::ffi::to_ffi;
@@ -28,6 +29,7 @@ use crate::protocol::ErrorCode;
 
 use super::runtime::{self, Home};
 use super::source::Source;
+use super::travel::{self, Place};
 use super::{convert, errors};
 
 /// Arrow's names for what is in a capsule.
@@ -39,8 +41,20 @@ pub(super) const STREAM: &CStr = c"arrow_array_stream";
 pub(crate) enum Origin<'a> {
     /// Behind the brokers of a cluster.
     Cluster(&'a Arc<Source>),
-    /// In logs that no broker has open.
-    Logs(&'a LogSource),
+    /// In logs that no broker has open, of this data dir.
+    Logs(&'a LogSource, &'a Path),
+}
+
+impl Origin<'_> {
+    /// Where another process finds it.
+    fn place(&self) -> Place {
+        match self {
+            Origin::Cluster(source) => {
+                Place::Cluster { bootstrap: source.bootstrap().into(), config: source.config().into() }
+            }
+            Origin::Logs(_, dir) => Place::DataDir((*dir).to_owned()),
+        }
+    }
 }
 
 /// What `Topic.scan` was given, as it came.
@@ -74,15 +88,7 @@ pub(crate) fn make<'py>(
             value => Decoding::parse("value", value).map_err(error)?,
         },
         binary: layout(given.binary)?,
-        on_error: match given.errors {
-            "raise" => OnError::Raise,
-            "null" => OnError::Null,
-            "column" => OnError::Column,
-            other => {
-                let sentence = format!("errors is {other:?}: it must be 'raise', 'null' or 'column'");
-                return Err(PyValueError::new_err(sentence));
-            }
-        },
+        on_error: OnError::parse(given.errors).map_err(error)?,
         ..Shape::default()
     };
     let options = ScanOptions {
@@ -120,7 +126,7 @@ pub(crate) fn make<'py>(
         };
         scan.with_shape(Shape { json, ..shape }.choose(columns.as_deref())?)
     });
-    let native = NativeScan { scan: Home::new("scan", scan.map_err(error)?), auto };
+    let native = NativeScan { scan: Home::new("scan", scan.map_err(error)?), auto, place: origin.place() };
     py.import("strandline.scan")?.getattr("Scan")?.call1((native,))
 }
 
@@ -139,7 +145,7 @@ fn given_schema(given: &Bound<'_, PyAny>) -> PyResult<Schema> {
 fn open(py: Python<'_>, origin: &Origin<'_>, topic: &str) -> PyResult<SharedSource> {
     let source = match origin {
         Origin::Cluster(source) => source,
-        Origin::Logs(source) => return Ok(Arc::new((*source).clone())),
+        Origin::Logs(source, _) => return Ok(Arc::new((*source).clone())),
     };
     if let Some(opening) = source.log_source(topic) {
         return match runtime::wait(py, opening)? {
@@ -151,7 +157,7 @@ fn open(py: Python<'_>, origin: &Origin<'_>, topic: &str) -> PyResult<SharedSour
     Ok(Arc::new(FetchSource::new(admin.network().clone(), topic, admin.timeout())))
 }
 
-fn layout(binary: &str) -> PyResult<Binary> {
+pub(super) fn layout(binary: &str) -> PyResult<Binary> {
     match binary {
         "auto" | "view" => Ok(Binary::View),
         "large" => Ok(Binary::Large),
@@ -200,7 +206,7 @@ fn position(
     }
     let now = match origin {
         Origin::Cluster(source) => source.now(),
-        Origin::Logs(_) => SystemClock::shared().now(),
+        Origin::Logs(..) => SystemClock::shared().now(),
     };
     if let Ok(text) = given.cast::<PyString>() {
         match text.to_str()? {
@@ -244,7 +250,7 @@ fn position(
 }
 
 /// An error as an exception.
-fn error(error: ScanError) -> PyErr {
+pub(super) fn error(error: ScanError) -> PyErr {
     let sentence = error.to_string();
     match error {
         ScanError::Invalid(_) => PyValueError::new_err(sentence),
@@ -264,11 +270,13 @@ pub(crate) struct NativeScan {
     scan: Home<Scan>,
     /// Whether the layout of bytes was left to us.
     auto: bool,
+    /// Where another process finds its topic.
+    place: Place,
 }
 
 impl NativeScan {
     fn with(&self, scan: Scan) -> NativeScan {
-        NativeScan { scan: Home::new("scan", scan), auto: self.auto }
+        NativeScan { scan: Home::new("scan", scan), auto: self.auto, place: self.place.clone() }
     }
 
     /// The scan in the layout that libraries without views can work on, unless another was asked for.
@@ -371,9 +379,21 @@ impl NativeScan {
     }
 
     /// Up to `count` scans of about as many offsets each that together have its rows.
-    fn split(&self, count: usize) -> PyResult<Vec<NativeScan>> {
-        let parts = self.scan.get()?.split(count).map_err(error)?;
+    fn splits(&self, count: usize) -> PyResult<Vec<NativeScan>> {
+        let parts = self.scan.get()?.splits(count).map_err(error)?;
         Ok(parts.into_iter().map(|scan| self.with(scan)).collect())
+    }
+
+    /// All that another process needs to read the same, as plain values.
+    fn state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        travel::write(py, &self.place, self.scan.get()?, self.auto)
+    }
+
+    /// The scan of which `state` told.
+    #[staticmethod]
+    fn restore(py: Python<'_>, state: &Bound<'_, PyDict>) -> PyResult<NativeScan> {
+        let (scan, place, auto) = travel::read(py, state)?;
+        Ok(NativeScan { scan: Home::new("scan", scan), auto, place })
     }
 }
 

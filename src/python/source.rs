@@ -59,6 +59,11 @@ impl Source {
         &self.bootstrap
     }
 
+    /// The keys that were given for all its clients.
+    pub(crate) fn config(&self) -> &[(String, String)] {
+        &self.config
+    }
+
     /// Through which doors its clients go.
     pub(crate) fn doors(&self) -> PyResult<Doors> {
         if self.brokers.as_ref().is_some_and(|brokers| brokers.is_closed()) {

@@ -64,7 +64,7 @@ def test_bounds_are_looked_up_alike(bootstrap: str, _tools: Tools) -> Transcript
     found.append([told(client.topic(topic).scan(end=end).ranges) for end in starts])
     between = client.topic(topic).scan(start=moment, end=moment + dt.timedelta(seconds=9), columns=["offset", "key"])
     found.append([rows(between), between.count()])
-    parts = client.topic(topic).scan(columns=["partition", "offset"]).split(4)
+    parts = client.topic(topic).scan(columns=["partition", "offset"]).splits(4)
     found.append([[told(part.ranges), rows(part)] for part in parts])
     found.append(rows(client.topic(topic).scan(start=3, limit=4, partitions=[2, 0], batch_rows=3)))
     client.close()

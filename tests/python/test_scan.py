@@ -205,7 +205,7 @@ def test_a_scan_is_written_to_parquet(numbers: sl.Topic, tmp_path: Path) -> None
 
 def test_parts_have_together_what_the_whole_has(either: sl.Topic) -> None:
     scan = either.scan(columns=["partition", "offset"])
-    parts = scan.split(7)
+    parts = scan.splits(7)
     assert len(parts) == 7
     assert [row for part in parts for row in part.to_pyarrow().to_pylist()] == scan.to_pyarrow().to_pylist()
 
