@@ -69,6 +69,25 @@ struct HeaderCells {
 /// Why a row makes no record, or the record.
 pub(super) type Made<'a> = Result<Record<'a>, ClientError>;
 
+impl TablePlan {
+    /// Gives `sink` what each row of `batch` would be sent as, or why it would not, without sending anything.
+    ///
+    /// # Errors
+    /// Columns that are not what the plan's schema says.
+    pub fn each_record(
+        &self,
+        batch: &RecordBatch,
+        topic: &str,
+        mut sink: impl FnMut(usize, Result<Record<'_>, ClientError>),
+    ) -> Result<(), ArrowError> {
+        let all = Rows::new(self, batch)?.each(self, topic, 0, |row, made| {
+            sink(row, made);
+            true
+        });
+        all.map(|_| ())
+    }
+}
+
 impl Rows {
     /// The rows of `batch`, whose schema is that of the plan.
     pub(super) fn new(plan: &TablePlan, batch: &RecordBatch) -> Result<Rows, ArrowError> {
@@ -119,11 +138,9 @@ impl Rows {
                 None
             });
             let timestamp = self.timestamp.as_ref().filter(|times| times.is_valid(row)).map(|times| times.value(row));
-            let key = key.get(row);
-            let value = value.get(row);
-            let made = match problem {
-                Some(problem) => Err(problem),
-                None => Ok(Record { topic, partition, timestamp, key, value, headers: &headers }),
+            let made = match (problem, key.get(row), value.get(row)) {
+                (None, Ok(key), Ok(value)) => Ok(Record { topic, partition, timestamp, key, value, headers: &headers }),
+                (Some(problem), ..) | (None, Err(problem), _) | (None, Ok(_), Err(problem)) => Err(problem),
             };
             if !sink(row, made) {
                 return Ok(row);
@@ -170,10 +187,10 @@ impl Source {
 
 impl Next<'_> {
     #[inline]
-    fn get(&mut self, row: usize) -> Option<&[u8]> {
+    fn get(&mut self, row: usize) -> Result<Option<&[u8]>, ClientError> {
         match self {
-            Next::Cells(cells) => cells.get(row),
-            Next::Object(objects) => Some(objects.write(row)),
+            Next::Cells(cells) => Ok(cells.get(row)),
+            Next::Object(objects) => objects.write(row).map(Some),
         }
     }
 }

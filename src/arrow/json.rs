@@ -2,17 +2,23 @@
 //!
 //! Each record's value must be one object. All rows of a batch go through one decoder (arrow-json's tape); only where
 //! one of them fails are they looked at one by one, to find which, and why.
+//!
+//! The decoder knows a zone by its offset, so times in UTC are decoded as `+00:00` and named as they were asked for
+//! afterwards. For the rules of other zones a table of all of them would be needed: they are refused.
 
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, new_null_array};
+use arrow_cast::cast;
 use arrow_json::ReaderBuilder;
 use arrow_json::reader::{Decoder, infer_json_schema_from_iterator};
-use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
 
 /// Gathers values, and decodes them when the rows are finished.
 pub(super) struct JsonBuilder {
     schema: SchemaRef,
+    /// The same as the decoder takes it.
+    decoded: SchemaRef,
     bytes: Vec<u8>,
     /// Where each value ends in `bytes`, and whether there was one: a record's value may be null.
     ends: Vec<(usize, bool)>,
@@ -44,7 +50,8 @@ pub(super) fn infer<'a>(values: impl Iterator<Item = &'a [u8]>) -> Result<Schema
 impl JsonBuilder {
     /// A builder of the columns in `schema`, each nullable. With none, values are only checked.
     pub(super) fn new(schema: SchemaRef) -> JsonBuilder {
-        JsonBuilder { schema, bytes: Vec::new(), ends: Vec::new() }
+        let decoded = decodable(&schema);
+        JsonBuilder { schema, decoded, bytes: Vec::new(), ends: Vec::new() }
     }
 
     pub(super) fn copied(&self) -> usize {
@@ -70,7 +77,7 @@ impl JsonBuilder {
             return Ok(DecodedJson { columns: columns.collect(), bad: Vec::new() });
         }
         if let Ok(batch) = self.decode(&[]) {
-            return Ok(DecodedJson { columns: batch.columns().to_vec(), bad: Vec::new() });
+            return Ok(DecodedJson { columns: self.named(&batch)?, bad: Vec::new() });
         }
         let mut bad = Vec::new();
         for row in 0..rows {
@@ -81,11 +88,17 @@ impl JsonBuilder {
             }
         }
         let batch = self.decode(&bad)?;
-        Ok(DecodedJson { columns: batch.columns().to_vec(), bad })
+        Ok(DecodedJson { columns: self.named(&batch)?, bad })
+    }
+
+    /// The columns in the types that were asked for.
+    fn named(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>, ArrowError> {
+        let fields = self.schema.fields().iter();
+        batch.columns().iter().zip(fields).map(|(column, field)| cast(column, field.data_type())).collect()
     }
 
     fn decoder(&self, rows: usize) -> Result<Decoder, ArrowError> {
-        ReaderBuilder::new(self.schema.clone()).with_batch_size(rows + 1).build_decoder()
+        ReaderBuilder::new(self.decoded.clone()).with_batch_size(rows + 1).build_decoder()
     }
 
     /// All rows at once, but for those that are known to be bad.
@@ -118,6 +131,43 @@ impl JsonBuilder {
     }
 }
 
+/// Whether values can be decoded to these columns.
+///
+/// # Errors
+/// Why not: there is no decoder for one of the types.
+pub(super) fn check(schema: &Schema) -> Result<(), String> {
+    for field in schema.fields() {
+        let alone = Schema::new(vec![field.clone()]);
+        let built = ReaderBuilder::new(decodable(&alone)).build_decoder();
+        built.map_err(|error| {
+            format!("JSON cannot be read as column {:?}, {}: {error}", field.name(), field.data_type())
+        })?;
+    }
+    Ok(())
+}
+
+fn decodable(schema: &Schema) -> SchemaRef {
+    Arc::new(Schema::new(schema.fields().iter().map(by_offset).collect::<Vec<_>>()))
+}
+
+/// The field with UTC, wherever it stands in it, called by its offset.
+fn by_offset(field: &FieldRef) -> FieldRef {
+    let kind = match field.data_type() {
+        DataType::Timestamp(unit, Some(zone)) if ["UTC", "Etc/UTC", "Z"].contains(&zone.as_ref()) => {
+            DataType::Timestamp(*unit, Some("+00:00".into()))
+        }
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(by_offset).collect()),
+        DataType::List(item) => DataType::List(by_offset(item)),
+        DataType::LargeList(item) => DataType::LargeList(by_offset(item)),
+        DataType::ListView(item) => DataType::ListView(by_offset(item)),
+        DataType::LargeListView(item) => DataType::LargeListView(by_offset(item)),
+        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(by_offset(item), *size),
+        DataType::Map(entries, sorted) => DataType::Map(by_offset(entries), *sorted),
+        _ => return field.clone(),
+    };
+    Arc::new(field.as_ref().clone().with_data_type(kind))
+}
+
 /// The decoder's words, without the name of its error.
 fn reason(error: &ArrowError) -> String {
     let text = error.to_string();
@@ -127,9 +177,10 @@ fn reason(error: &ArrowError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow_array::Array;
     use arrow_array::cast::AsArray;
     use arrow_array::types::Int64Type;
-    use arrow_schema::DataType;
+    use arrow_schema::{DataType, TimeUnit};
 
     fn decode(schema: Schema, values: &[Option<&str>]) -> DecodedJson {
         let mut builder = JsonBuilder::new(nullable(&schema));
@@ -170,6 +221,35 @@ mod tests {
         let column = decoded.columns[0].as_primitive::<Int64Type>();
         assert_eq!(column.len(), values.len());
         assert_eq!(column.iter().flatten().collect::<Vec<_>>(), [1, 8]);
+    }
+
+    #[test]
+    fn times_in_utc_are_read_wherever_they_stand_and_keep_its_name() {
+        let utc = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+        let list = DataType::List(Arc::new(Field::new("item", utc.clone(), true)));
+        for (kind, value) in [
+            (utc.clone(), "\"2013-01-01T05:00:00Z\""),
+            (utc.clone(), "\"2013-01-01T06:00:00+01:00\""),
+            (list.clone(), "[\"2013-01-01T05:00:00\"]"),
+            (DataType::Struct(vec![Field::new("b", list, true)].into()), "{\"b\": [\"2013-01-01T05:00:00Z\"]}"),
+        ] {
+            let decoded = decode(one(kind.clone()), &[Some(&format!("{{\"a\": {value}}}"))]);
+            assert!(decoded.bad.is_empty(), "{:?}", decoded.bad);
+            assert_eq!(decoded.columns[0].data_type(), &kind);
+            let mut leaf = decoded.columns[0].to_data();
+            while let Some(child) = leaf.child_data().first() {
+                leaf = child.clone();
+            }
+            assert_eq!(leaf.buffers()[0].typed_data::<i64>(), [1_357_016_400_000]);
+        }
+    }
+
+    #[test]
+    fn types_that_json_cannot_be_read_as_are_refused_before_anything_is_read() {
+        let zone = DataType::Timestamp(TimeUnit::Millisecond, Some("Europe/Amsterdam".into()));
+        let error = check(&one(zone)).unwrap_err();
+        assert!(error.contains("column \"a\"") && error.contains("Europe/Amsterdam"), "{error}");
+        assert!(check(&one(DataType::Decimal128(10, 2))).is_ok());
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Rows as JSON objects: arrow-json's encoders, with what they lack.
 //!
 //! Nulls are written (`"a":null`), times with a zone in UTC, bytes as hexadecimal digits, what is not a finite number as
-//! null.
+//! null. A time that no calendar has, such as the year 300,000, makes no object: arrow-json would write its own complaint
+//! in the time's place.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -13,30 +15,75 @@ use arrow_array::{Array, ArrayRef};
 use arrow_json::writer::{Encoder, NullableEncoder, make_encoder};
 use arrow_json::{EncoderFactory, EncoderOptions};
 use arrow_schema::{ArrowError, DataType, FieldRef, TimeUnit};
+use parking_lot::Mutex;
 
 use super::plan::ObjectRecipe;
+use crate::client::ClientError;
 
-/// How values are written.
-pub(super) fn options() -> EncoderOptions {
-    EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(Arc::new(Dictionaries))
+/// How values are written, and where it is told that one of them could not be.
+pub(super) fn options() -> (EncoderOptions, Failed) {
+    let failed = Failed::default();
+    (PLAIN.clone().with_encoder_factory(Arc::new(Factory(failed.clone()))), failed)
 }
 
-/// Encodes dictionaries whose nulls are among their values; arrow-json's own encoder sees those among the keys only.
+/// As arrow-json does it.
+static PLAIN: LazyLock<EncoderOptions> = LazyLock::new(|| EncoderOptions::default().with_explicit_nulls(true));
+
+/// Why the row that was written last is not what it should be; an encoder cannot return it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Failed(Arc<(AtomicBool, Mutex<String>)>);
+
+impl Failed {
+    fn tell(&self, reason: &[u8]) {
+        *self.0.1.lock() = String::from_utf8_lossy(reason).into_owned();
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+
+    fn take(&self) -> Option<String> {
+        (self.0.0.load(Ordering::Relaxed) && self.0.0.swap(false, Ordering::Relaxed)).then(|| self.0.1.lock().clone())
+    }
+}
+
+/// Makes the encoders that arrow-json lacks: of dictionaries whose nulls are among their values (its own sees those among
+/// the keys only), and of times.
 #[derive(Debug)]
-struct Dictionaries;
+struct Factory(Failed);
+
+/// How arrow-json begins what it writes instead of a time that it cannot write. No time begins so.
+const COMPLAINT: &[u8] = b"\"ERROR: ";
+
+struct Times<'a> {
+    times: NullableEncoder<'a>,
+    failed: Failed,
+}
+
+impl Encoder for Times<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let start = out.len();
+        self.times.encode(row, out);
+        if let Some(reason) = out[start..].strip_prefix(COMPLAINT) {
+            self.failed.tell(reason.strip_suffix(b"\"").unwrap_or(reason));
+        }
+    }
+}
 
 struct Words<'a> {
     keys: Vec<usize>,
     values: NullableEncoder<'a>,
 }
 
-impl EncoderFactory for Dictionaries {
+impl EncoderFactory for Factory {
     fn make_default_encoder<'a>(
         &self,
         field: &'a FieldRef,
         array: &'a dyn Array,
         options: &'a EncoderOptions,
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        if array.data_type().is_temporal() {
+            let times = make_encoder(field, array, &PLAIN)?;
+            let times = Times { times, failed: self.0.clone() };
+            return Ok(Some(NullableEncoder::new(Box::new(times), array.nulls().cloned())));
+        }
         let Some(dictionary) = array.as_any_dictionary_opt() else { return Ok(None) };
         let words: &'a ArrayRef = dictionary.values();
         // Without a word each row is null, and is not asked for.
@@ -82,7 +129,10 @@ impl<'a> Objects<'a> {
     }
 
     /// The object of a row.
-    pub(super) fn write(&mut self, row: usize) -> &[u8] {
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn write(&mut self, row: usize) -> Result<&[u8], ClientError> {
         self.buffer.clear();
         for (field, lead) in self.fields.iter_mut().zip(&self.recipe.lead) {
             self.buffer.extend_from_slice(lead);
@@ -92,6 +142,9 @@ impl<'a> Objects<'a> {
             }
         }
         self.buffer.push(b'}');
-        &self.buffer
+        match self.recipe.failed.take() {
+            None => Ok(&self.buffer),
+            Some(reason) => Err(ClientError::Invalid(format!("a time cannot be written as JSON: {reason}").into())),
+        }
     }
 }

@@ -88,6 +88,8 @@ pub(super) struct ObjectRecipe {
     /// What stands before each field's value: `{"name":` and `,"name":`.
     pub(super) lead: Vec<Vec<u8>>,
     pub(super) options: EncoderOptions,
+    /// Where the encoders say that a row is none.
+    pub(super) failed: objects::Failed,
 }
 
 /// Where records go.
@@ -196,8 +198,8 @@ impl TablePlan {
 
 impl ObjectRecipe {
     fn new(schema: &Schema, what: &str, names: &[String]) -> Result<ObjectRecipe, SendError> {
-        let mut recipe =
-            ObjectRecipe { columns: Vec::new(), fields: Vec::new(), lead: Vec::new(), options: objects::options() };
+        let (options, failed) = objects::options();
+        let mut recipe = ObjectRecipe { columns: Vec::new(), fields: Vec::new(), lead: Vec::new(), options, failed };
         for (at, name) in names.iter().enumerate() {
             if names[..at].contains(name) {
                 return Err(SendError::Invalid(format!("{what} has column {name:?} twice: once will do")));

@@ -293,7 +293,7 @@ impl Shape {
         Ok(shape)
     }
 
-    /// Checks that no two columns share a name, and none is shown twice.
+    /// Checks that no two columns share a name, that none is shown twice, and that JSON can be read as its fields.
     ///
     /// # Errors
     /// [`ScanError::Invalid`].
@@ -317,7 +317,10 @@ impl Shape {
                 }
             }
         }
-        Ok(())
+        match self.json_wanted() {
+            Some((_, fields)) => super::json::check(&fields).map_err(ScanError::Invalid),
+            None => Ok(()),
+        }
     }
 
     /// The Arrow schema.

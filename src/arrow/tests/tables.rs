@@ -316,3 +316,19 @@ fn what_makes_no_sense_is_said_before_a_row_is_looked_at() {
         "key: two columns are named \"a\": rename one of them"
     );
 }
+
+#[test]
+fn a_time_that_no_calendar_has_makes_no_object_and_hurts_no_other_row() {
+    let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![0, 8_825_501_086_245_354_100, 1_000_000]));
+    let nested: ArrayRef = Arc::new(arrow_array::StructArray::from(vec![(
+        Arc::new(Field::new("at", times.data_type().clone(), true)),
+        times.clone(),
+    )]));
+    for column in [times, nested] {
+        let options = TableOptions { value: Made::Rest, ..TableOptions::default() };
+        let rows = records(&table(vec![("v", column)]), &options);
+        assert!(rows[0].is_ok() && rows[2].is_ok());
+        let reason = rows[1].as_ref().unwrap_err();
+        assert!(reason.contains("cannot be written as JSON") && reason.contains("8825501086245354100"), "{reason}");
+    }
+}

@@ -4,6 +4,7 @@
 //! one allocation over [`MOST_AT_ONCE`] is refused, and [`within`] holds a piece of work to what it may cost.
 
 mod apis;
+pub mod arrays;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
