@@ -183,6 +183,38 @@ fn config(corpus: &mut Corpus) {
     files.extend(texts.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())));
 }
 
+/// Values for each schema that the target `json` knows: see there what the four bytes in front say.
+fn json() -> BTreeMap<String, Vec<u8>> {
+    let flights =
+        ["{\"a\":1,\"b\":\"EWR\"}", "{\"a\":2.5,\"b\":null,\"c\":[1,2]}", "{\"c\":{\"d\":true}}", "{}", "[1]", "{"];
+    let times = ["{\"a\":\"2013-01-01T05:00:00Z\"}", "{\"a\":\"2013-01-01T05:00:00+01:00\"}", "{\"a\":1357016400000}"];
+    let numbers = ["{\"a\":1}", "{\"a\":-1.25}", "{\"a\":\"12345.678\"}", "{\"a\":1e300}", "{\"a\":null} "];
+    let nested =
+        ["{\"a\":{\"b\":1,\"c\":\"\\u0041\\ud83d\\ude00\"}}", "{\"a\":[{\"b\":1,\"c\":\"x\"},null]}", "{\"a\":[]}"];
+    let seed = |front: [u8; 4], values: &[&str]| {
+        let value = |value: &&str| [&[value.len() as u8], value.as_bytes()].concat();
+        // The last of them is null.
+        [front.to_vec(), values.iter().flat_map(value).collect(), vec![255]].concat()
+    };
+    let mut seeds = BTreeMap::new();
+    for (name, schema, values) in
+        [("inferred", 0, &flights[..]), ("decimals", 5, &numbers), ("timestamps", 4, &times), ("nested", 8, &nested)]
+    {
+        seeds.insert(name.to_owned(), seed([schema, schema, 1, schema * 7], values));
+    }
+    seeds
+}
+
+/// Whether a seed of `json` is whole values.
+fn is_json(mut bytes: &[u8]) -> Result<(), String> {
+    bytes = bytes.get(4..).ok_or("it has no values")?;
+    while let Some((length, rest)) = bytes.split_first() {
+        let length = if *length == 255 { 0 } else { usize::from(*length) };
+        bytes = rest.get(length..).ok_or("its last value is cut")?;
+    }
+    Ok(())
+}
+
 fn seeds() -> Corpus {
     let mut corpus = Corpus::new();
     each_request!(messages(&mut corpus));
@@ -192,6 +224,9 @@ fn seeds() -> Corpus {
     corpus.insert("partition", log_files::partitions());
     let streams = streams::streams(&corpus["request"]);
     corpus.insert("broker", streams);
+    corpus.insert("json", json());
+    // All of them were found: what they say is known to the target only.
+    corpus.insert("table", BTreeMap::new());
     corpus
 }
 
@@ -229,6 +264,7 @@ fn is_read(target: &str, bytes: &[u8]) -> Result<(), String> {
         "broker" => streams::is_stream(bytes)?,
         "file" => log_files::is_file(bytes)?,
         "partition" => log_files::is_partition(bytes)?,
+        "json" => is_json(bytes)?,
         _ => return Err("there is no such target".to_owned()),
     }
     Ok(())
