@@ -40,6 +40,7 @@ from strandline._strandline import (
 )
 from strandline.errors import KafkaError
 from strandline.scan import Scan, committed
+from strandline.stream import Stream
 from strandline.types import TopicPartition
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "Producer",
     "RecordMetadata",
     "Scan",
+    "Stream",
     "Topic",
     "TopicPartition",
     "__version__",

@@ -12,7 +12,7 @@ from strandline._bounds import narrow, of_polars
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from strandline.scan import Scan
+    from strandline.scan import Progress, Scan
 
 
 def scan_polars(scan: Scan) -> pl.LazyFrame:
@@ -45,15 +45,15 @@ def scan_polars(scan: Scan) -> pl.LazyFrame:
     return register_io_source(read, schema=_empty(scan).schema, validate_schema=True)
 
 
-def to_polars(scan: Scan) -> pl.DataFrame:
+def to_polars(scan: Scan, progress: Progress = False) -> pl.DataFrame:
     """Read it whole."""
-    read = list(frames(scan))
+    read = list(frames(scan, progress))
     return pl.concat(read, rechunk=False) if read else _empty(scan)
 
 
-def frames(scan: Scan) -> Iterator[pl.DataFrame]:
+def frames(scan: Scan, progress: Progress = False) -> Iterator[pl.DataFrame]:
     """Read it piece by piece: polars would read a stream whole, and what is in memory should stay bounded."""
-    for batch in scan._native.batches(True):
+    for batch in scan._batches(True, progress):
         yield pl.DataFrame(batch)
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, final
 from typing_extensions import Buffer, Self
 
 from strandline.scan import Committed, Scan
+from strandline.stream import Stream
 from strandline.types import (
     ClusterDescription,
     CommittedOffset,
@@ -42,6 +43,7 @@ __all__ = [
     "NativeBatch",
     "NativeBatches",
     "NativeScan",
+    "NativeStream",
     "Producer",
     "RecordMetadata",
     "Topic",
@@ -117,6 +119,8 @@ class Cluster:
     def bootstrap_servers(self) -> str: ...
     @property
     def data_dir(self) -> Path: ...
+    @property
+    def held_bytes(self) -> int: ...
     @property
     def clock(self) -> Clock: ...
     def create_topic(
@@ -317,6 +321,23 @@ class Topic:
         limit: int | None = None,
         isolation: Literal["read_uncommitted", "read_committed"] = "read_uncommitted",
     ) -> Scan: ...
+    def stream(
+        self,
+        start: _Position = "latest",
+        *,
+        partitions: Sequence[int] | None = None,
+        columns: Sequence[str] | dict[str, str] | None = None,
+        key: _Decoding = "binary",
+        value: _Decoding | Literal["json"] = "binary",
+        schema: _Schema | None = None,
+        binary: Literal["auto", "view", "large", "small"] = "auto",
+        errors: Literal["raise", "null", "column"] = "raise",
+        batch_rows: int | None = None,
+        max_wait: float | None = None,
+        group_id: str | None = None,
+        commit: bool = True,
+        isolation: Literal["read_uncommitted", "read_committed"] = "read_uncommitted",
+    ) -> Stream: ...
     def describe(self) -> TopicDescription: ...
     def configs(self) -> dict[str, ConfigEntry]: ...
     def delete(self) -> None: ...
@@ -439,7 +460,25 @@ class NativeScan:
     def restore(state: dict[str, Any]) -> NativeScan: ...
 
 @final
+class NativeStream:
+    @property
+    def topic(self) -> str: ...
+    @property
+    def group_id(self) -> str | None: ...
+    @property
+    def columns(self) -> list[tuple[str, str]]: ...
+    @property
+    def closed(self) -> tuple[bool, bool]: ...
+    def schema(self) -> object: ...
+    def assignment(self) -> list[TopicPartition] | None: ...
+    def next(self, timeout: float | None) -> NativeBatch | None: ...
+    def commit(self) -> None: ...
+    def close(self) -> None: ...
+
+@final
 class NativeBatches:
+    @property
+    def progress(self) -> tuple[int, int]: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> NativeBatch: ...
 

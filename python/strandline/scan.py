@@ -15,13 +15,14 @@ table that is kept stays good whatever becomes of the log, its topic or its clus
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import duckdb
     import pandas
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
     import pyarrow
     import pyarrow.dataset
 
-    from strandline._strandline import NativeScan
+    from strandline._strandline import NativeBatch, NativeScan
 
-__all__ = ["Committed", "Scan", "committed"]
+__all__ = ["Committed", "Progress", "Scan", "committed"]
+
+# Whether a bar is shown, or a function that is told how many offsets were read, and of how many.
+Progress: TypeAlias = bool | Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -113,32 +117,57 @@ class Scan:
         """
         return self._native.stream(requested_schema, True)
 
-    def to_pyarrow(self) -> pyarrow.Table:
-        """Read it whole into a `pyarrow.Table`."""
-        table: pyarrow.Table = _needs("pyarrow", "Scan.to_pyarrow").Table.from_batches(self.to_batches(), self.schema)
+    def to_pyarrow(self, *, progress: Progress = False) -> pyarrow.Table:
+        """Read it whole into a `pyarrow.Table`, and tell how far it is: see `to_batches`."""
+        module = _needs("pyarrow", "Scan.to_pyarrow")
+        table: pyarrow.Table = module.Table.from_batches(self.to_batches(progress=progress), self.schema)
         return table
 
-    def to_batches(self) -> Iterator[pyarrow.RecordBatch]:
-        """Read it batch by batch, as pyarrow has them; no more than a few of them are in memory at a time."""
+    def to_batches(self, *, progress: Progress = False) -> Iterator[pyarrow.RecordBatch]:
+        """Read it batch by batch, as pyarrow has them; no more than a few of them are in memory at a time.
+
+        With `progress=True` a bar of tqdm's, which must be installed, shows how far it is, in a terminal and in a
+        notebook; or a function is called after each batch with the number of offsets that were read, and of how many:
+
+        >>> import strandline as sl
+        >>> with sl.Cluster() as cluster:
+        ...     with cluster.producer() as producer:
+        ...         for number in range(9):
+        ...             _ = producer.send("numbers", value=str(number))
+        ...     scan = cluster.topic("numbers").scan(batch_rows=1000)
+        ...     table = scan.to_pyarrow(progress=lambda read, total: print(f"{read} of {total}"))
+        9 of 9
+        """
         module = _needs("pyarrow", "Scan.to_batches")
-        return (module.record_batch(batch) for batch in self._native.batches(False))
+        return (module.record_batch(batch) for batch in self._batches(False, progress))
 
-    def _reader(self) -> pyarrow.RecordBatchReader:
+    def _batches(self, views: bool, progress: Progress = False) -> Iterator[NativeBatch]:
+        batches = self._native.batches(views)
+        if progress is False:
+            return batches
+        from strandline._progress import told
+
+        return told(batches, progress, self.topic)
+
+    def _reader(self, progress: Progress = False) -> pyarrow.RecordBatchReader:
         reader = _needs("pyarrow", "this").RecordBatchReader
-        return reader.from_batches(self.schema, self.to_batches())
+        return reader.from_batches(self.schema, self.to_batches(progress=progress))
 
-    def to_pandas(self, **options: Any) -> pandas.DataFrame:
-        """Read it whole into a `pandas.DataFrame`; the options are those of `pyarrow.Table.to_pandas`."""
+    def to_pandas(self, *, progress: Progress = False, **options: Any) -> pandas.DataFrame:
+        """Read it whole into a `pandas.DataFrame`, and tell how far it is: see `to_batches`.
+
+        The options are those of `pyarrow.Table.to_pandas`.
+        """
         _needs("pandas", "Scan.to_pandas")
-        frame: pandas.DataFrame = self.to_pyarrow().to_pandas(**options)
+        frame: pandas.DataFrame = self.to_pyarrow(progress=progress).to_pandas(**options)
         return frame
 
-    def to_polars(self) -> polars.DataFrame:
-        """Read it whole into a `polars.DataFrame`."""
+    def to_polars(self, *, progress: Progress = False) -> polars.DataFrame:
+        """Read it whole into a `polars.DataFrame`, and tell how far it is: see `to_batches`."""
         _needs("polars", "Scan.to_polars")
         from strandline._polars import to_polars
 
-        return to_polars(self)
+        return to_polars(self, progress)
 
     def scan_polars(self) -> polars.LazyFrame:
         """Give a `polars.LazyFrame` over it: only the columns and rows that a query wants are read.
@@ -184,14 +213,14 @@ class Scan:
         """Count its records from the headers of their batches: nothing is unpacked or decoded."""
         return self._native.count()
 
-    def write_parquet(self, where: str | os.PathLike[str], **options: Any) -> int:
+    def write_parquet(self, where: str | os.PathLike[str], *, progress: Progress = False, **options: Any) -> int:
         """Write it to a Parquet file, batch by batch, and return how many rows were written.
 
-        The options are those of `pyarrow.parquet.ParquetWriter`.
+        It tells how far it is: see `to_batches`. The options are those of `pyarrow.parquet.ParquetWriter`.
         """
         parquet = _needs("pyarrow.parquet", "Scan.write_parquet")
         rows = 0
-        with self._reader() as reader, parquet.ParquetWriter(where, reader.schema, **options) as writer:
+        with self._reader(progress) as reader, parquet.ParquetWriter(where, reader.schema, **options) as writer:
             for batch in reader:
                 writer.write_batch(batch)
                 rows += batch.num_rows

@@ -15,8 +15,8 @@ pub enum ScanError {
     Invalid(String),
     /// Retention, compaction of a prefix, or DeleteRecords took records that the scan had fixed.
     #[error(
-        "records {from} to {log_start} of {partition} are gone: retention or DeleteRecords took them after the scan was \
-         made; make a new scan"
+        "records {from} to {log_start} of {partition} are gone: retention or DeleteRecords took them before they were \
+         read; begin anew with what is left"
     )]
     Gone {
         /// Which partition.
@@ -27,7 +27,7 @@ pub enum ScanError {
         log_start: Offset,
     },
     /// The log was cut below the end that the scan had fixed (its leader lost them in a failover).
-    #[error("{partition} ends at {log_end} now and ended at {end} when the scan was made; make a new scan")]
+    #[error("{partition} ends at {log_end} now and reached to {end} before; begin anew")]
     Cut {
         /// Which partition.
         partition: TopicPartition,

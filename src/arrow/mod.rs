@@ -7,6 +7,7 @@
 //! | [`fetch`] | the same over a socket, from any Kafka cluster ([`FetchSource`]) |
 //! | `rows`, `column`, `headers`, `json`, `problems` | from a chunk of batches to the columns of a `RecordBatch` |
 //! | [`scan`] | a bounded snapshot, and the reader that makes its batches ([`Scan`], [`ScanReader`]) |
+//! | [`follow`] | a topic's records as they arrive, for one reader or a group's ([`Follow`]) |
 //! | [`parts`] | scans cut into parts, and what of one another process needs ([`ScanParts`]) |
 //! | [`plan`] | which columns of a table become what of the records it is sent as ([`TablePlan`]) |
 //! | `encode`, `objects` | from the rows of a `RecordBatch` to keys, values, headers; to JSON objects |
@@ -30,6 +31,7 @@ mod column;
 mod encode;
 pub mod error;
 pub mod fetch;
+pub mod follow;
 mod headers;
 mod json;
 mod objects;
@@ -44,6 +46,7 @@ pub mod source;
 
 pub use error::{ScanError, SendError};
 pub use fetch::FetchSource;
+pub use follow::Follow;
 pub use parts::ScanParts;
 pub use plan::{TableOptions, TablePlan};
 pub use scan::{Scan, ScanOptions, ScanReader};

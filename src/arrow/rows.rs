@@ -15,9 +15,10 @@ use super::headers::HeadersBuilder;
 use super::json::JsonBuilder;
 use super::problems::Problems;
 use super::schema::{Column, OnError, Shape};
+use crate::client::consumer::FetchedBatch;
 use crate::client::consumer::batch::Aborted;
 use crate::common::ids::{Offset, TopicPartition};
-use crate::record::{Batch, BatchError, batches};
+use crate::record::{Batch, BatchError, RecordView, batches};
 
 /// What one batch may decompress to, and about how much one block of unpacked batches holds: views count in 32 bits.
 const UNPACKED_LIMIT: usize = 1 << 30;
@@ -38,6 +39,8 @@ pub(super) struct Rows<'a> {
     json: Option<(Vec<usize>, JsonBuilder)>,
     blocks: Vec<Buffer>,
     held: usize,
+    /// What becomes a block when the rows are finished.
+    gathered: Vec<u8>,
 }
 
 impl<'a> Rows<'a> {
@@ -56,6 +59,7 @@ impl<'a> Rows<'a> {
             json: shape.json_wanted().map(|(shown, schema)| (shown, JsonBuilder::new(schema))),
             blocks: Vec::new(),
             held: 0,
+            gathered: Vec::new(),
         }
     }
 
@@ -116,11 +120,27 @@ impl<'a> Rows<'a> {
         if plain {
             self.push_block(Buffer::from(bytes.clone()));
         }
-        match self.origins.last_mut() {
-            Some((last, rows)) if Arc::ptr_eq(last, partition) => *rows = self.offsets.len(),
-            _ => self.origins.push((partition.clone(), self.offsets.len())),
-        }
+        self.note_origin(partition);
         Ok(())
+    }
+
+    /// Adds the records of a batch that a consumer fetched; to be mixed with [`Rows::add`] by nobody. What is viewed is
+    /// copied into one block: whoever keeps a row of a stream should not keep the whole answer that it came in.
+    pub(super) fn add_fetched(&mut self, batch: &FetchedBatch) {
+        let number = self.blocks.len() as u32;
+        for record in batch.records() {
+            let (mut places, gathered) = ([0; 2], &mut self.gathered);
+            for ((column, piece), place) in
+                [(&self.key, record.key), (&self.value, record.value)].into_iter().zip(&mut places)
+            {
+                if column.as_ref().is_some_and(ColumnBuilder::wants_blocks) {
+                    *place = gathered.len() as u32;
+                    gathered.extend_from_slice(piece.unwrap_or_default());
+                }
+            }
+            self.push(&record, number, places);
+        }
+        self.note_origin(batch.partition());
     }
 
     /// Walks batches that were unpacked into `unpacked`, which becomes a block.
@@ -169,28 +189,46 @@ impl<'a> Rows<'a> {
             if !range.contains(&record.offset) {
                 continue;
             }
-            self.offsets.push(record.offset);
-            self.timestamps.push(record.timestamp);
-            self.timed.append(record.timestamp != -1);
-            if let Some(key) = &mut self.key {
-                key.push(record.key, number, at(record.key));
-            }
-            if let Some(value) = &mut self.value {
-                value.push(record.value, number, at(record.value));
-            }
-            if let Some(headers) = &mut self.headers {
-                headers.push(record.headers);
-            }
-            if let Some((_, json)) = &mut self.json {
-                json.push(record.value);
-            }
+            self.push(&record, number, [at(record.key), at(record.value)]);
         }
         Ok(())
+    }
+
+    /// Adds a record whose key and value lie at these places of block number `block`.
+    #[inline]
+    fn push(&mut self, record: &RecordView<'_>, block: u32, [key_at, value_at]: [u32; 2]) {
+        self.offsets.push(record.offset);
+        self.timestamps.push(record.timestamp);
+        self.timed.append(record.timestamp != -1);
+        if let Some(key) = &mut self.key {
+            key.push(record.key, block, key_at);
+        }
+        if let Some(value) = &mut self.value {
+            value.push(record.value, block, value_at);
+        }
+        if let Some(headers) = &mut self.headers {
+            headers.push(record.headers);
+        }
+        if let Some((_, json)) = &mut self.json {
+            json.push(record.value);
+        }
+    }
+
+    /// Notes which partition the rows came from that were added last.
+    fn note_origin(&mut self, partition: &Arc<TopicPartition>) {
+        match self.origins.last_mut() {
+            Some((last, rows)) if Arc::ptr_eq(last, partition) => *rows = self.offsets.len(),
+            _ => self.origins.push((partition.clone(), self.offsets.len())),
+        }
     }
 
     /// The rows as a batch.
     pub(super) fn finish(mut self) -> Result<RecordBatch, ScanError> {
         let rows = self.offsets.len();
+        if !self.gathered.is_empty() {
+            let gathered = std::mem::take(&mut self.gathered);
+            self.push_block(Buffer::from_vec(gathered));
+        }
         let mut problems = Problems::new(rows);
         let mut key = self.key.take().map(|key| key.finish(&self.blocks)).transpose()?;
         let mut value = self.value.take().map(|value| value.finish(&self.blocks)).transpose()?;

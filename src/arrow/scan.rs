@@ -261,7 +261,8 @@ impl Scan {
     }
 
     fn read_as(&self, schema: SchemaRef, shape: Shape) -> ScanReader {
-        let offsets = self.ranges.iter().map(|range| (range.end - range.start) as u64).sum();
+        let offsets: u64 = self.ranges.iter().map(|range| (range.end - range.start) as u64).sum();
+        let offsets = offsets.min(self.limit.unwrap_or(u64::MAX));
         ScanReader {
             own: shape.schema(),
             schema,
@@ -351,14 +352,14 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// How many offsets the scan spans.
+    /// How many offsets the scan spans, but no more than its limit.
     pub fn total(&self) -> u64 {
         self.offsets
     }
 
     /// How many of them were read.
     pub fn done(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
+        self.done.load(Ordering::Relaxed).min(self.offsets)
     }
 }
 

@@ -315,7 +315,7 @@ fn a_scan_is_a_snapshot_and_says_when_its_records_are_gone() {
     let kept = reader.next_batch().unwrap().unwrap();
     assert!(logs[0].delete_records(10));
     let error = taken.reader().next_batch().unwrap_err().to_string();
-    let told = "records 0 to 10 of t-0 are gone: retention or DeleteRecords took them after the scan was made; make a new scan";
+    let told = "records 0 to 10 of t-0 are gone: retention or DeleteRecords took them before they were read; begin anew with what is left";
     assert_eq!(error, told);
     assert_eq!(taken.within(&[PartitionRange { partition: 0, start: 10, end: 99 }]).count().unwrap(), 30);
     assert_eq!(cells(&kept, "value")[0].as_deref(), Some(&[b'x'; 400][..]));

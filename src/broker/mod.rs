@@ -136,6 +136,12 @@ impl Broker {
         &self.controller
     }
 
+    /// How many bytes of deleted segments are still held, by tables that were read of them, or for a moment by a reply on
+    /// its way: the disk has them back when those are dropped.
+    pub fn held_bytes(&self) -> u64 {
+        self.replicas.dir().handles().held_bytes()
+    }
+
     pub(crate) fn endpoint(&self) -> (Str, i32) {
         self.endpoint.get().cloned().unwrap_or_default()
     }

@@ -17,6 +17,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::checkpoint::{self, Offsets};
 use super::config::LogConfig;
@@ -26,6 +27,7 @@ use super::fs::{Durability, FileLock, FileSystem, holder_text, read_file, remove
 use super::log::{Log, LogOptions};
 use super::meta_properties::MetaProperties;
 use super::partition_metadata;
+use super::segment::Segment;
 use crate::common::ids::{NodeId, Timestamp, TopicPartition, Uuid};
 
 /// The clean-shutdown file's name.
@@ -54,6 +56,7 @@ pub struct LogDir {
 pub struct DeletedLog {
     dir: PathBuf,
     handles: Handles,
+    segments: Vec<Arc<Segment>>,
 }
 
 impl DeletedLog {
@@ -62,6 +65,7 @@ impl DeletedLog {
     /// # Errors
     /// What is left goes when the log dir is opened next.
     pub fn delete(&self) -> Result<(), StorageError> {
+        self.segments.iter().for_each(|segment| segment.removed());
         self.handles.fs().remove_dir_all(&self.dir).map_err(StorageError::io("removing", &self.dir))
     }
 }
@@ -293,8 +297,9 @@ impl LogDir {
         name.drain(..excess);
         let dir = self.root.join(name);
         log.rename_dir(dir.clone())?;
+        let segments = log.segments.clone();
         log.end();
-        Ok(DeletedLog { dir, handles: self.handles.clone() })
+        Ok(DeletedLog { dir, handles: self.handles.clone(), segments })
     }
 
     /// Makes safe all that was written into the dir, by one call for however many logs: what

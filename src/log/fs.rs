@@ -18,10 +18,11 @@ pub mod memory;
 mod read_only;
 mod real;
 
+use std::any::Any;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
@@ -132,7 +133,14 @@ pub trait Map: fmt::Debug + Send + Sync {
     /// The bytes of `start..start + len`, without a copy. The caller promises that they were written, and that the file
     /// will not shrink below them; a range outside of the map is an error.
     fn slice(&self, start: u64, len: usize) -> io::Result<Bytes>;
+    /// Lives as long as the map or a slice of it does; `None` where slices are copies.
+    fn kept(&self) -> Option<Kept> {
+        None
+    }
 }
+
+/// Tells whether a map is still held by anyone, and holds it not.
+pub type Kept = Weak<dyn Any + Send + Sync>;
 
 /// The whole of a small file, `None` where there is none. More than `limit` bytes is an error.
 pub fn read_file(fs: &dyn FileSystem, path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {

@@ -447,8 +447,13 @@ impl Segment {
         self.retire();
         self.offsets.remove()?;
         self.times.remove()?;
-        self.log.close();
+        self.log.close_removed(self.size());
         remove_if_there(self.handles.fs().as_ref(), &self.log.path())
+    }
+
+    /// Takes note that the segment's folder is being removed with all in it.
+    pub(crate) fn removed(&self) {
+        self.log.close_removed(self.size());
     }
 
     /// Takes note that the folder was renamed to `dir`.

@@ -215,6 +215,17 @@ impl Cluster {
         Ok(&self.inner.get()?.0.data_dir)
     }
 
+    /// How many bytes of deleted segments are still held by tables that were read of them.
+    ///
+    /// A table of a cluster in this process is made of the log's own bytes, and keeps them when retention, compaction or
+    /// the deletion of the topic unlinks their files. The disk, and the memory that they take, are free again when the last
+    /// such table is dropped; this metric tells how much waits for that.
+    #[getter]
+    fn held_bytes(&self) -> PyResult<u64> {
+        let (brokers, _) = self.inner.get()?;
+        Ok(brokers.broker().ok_or_else(|| errors::closed("cluster"))?.held_bytes())
+    }
+
     /// The clock that it goes by: the machine's, or one that can be moved.
     #[getter]
     fn clock(&self) -> PyResult<Clock> {

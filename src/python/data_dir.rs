@@ -192,8 +192,21 @@ impl DataDirTopic {
         isolation: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
         let source = self.source()?;
-        let given =
-            Given { start, end, partitions, columns, key, value, schema, binary, errors, batch_rows, limit, isolation };
+        let given = Given {
+            start,
+            end,
+            partitions,
+            columns,
+            key,
+            value,
+            schema,
+            binary,
+            errors,
+            batch_rows,
+            limit,
+            isolation,
+            follows: false,
+        };
         scan::make(py, &Origin::Logs(source, &self.dir), source.topic(), given)
     }
 

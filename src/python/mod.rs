@@ -13,6 +13,7 @@
 //! | `cluster`, `clock`, `producer`, `consumer`, `admin`, `topic` | the classes of these names |
 //! | `data_dir` | the data dir of a broker that has stopped: what `open_log` gives |
 //! | `scan` | a topic as a table: what `strandline/scan.py` stands on |
+//! | `stream` | a topic that is followed: what `strandline/stream.py` stands on |
 //! | `travel` | a scan on its way to another process |
 //! | `table` | a table as records: `Producer.send_table` |
 //! | `delivery`, `message` | what a producer returns, what a consumer hands out |
@@ -31,6 +32,7 @@ mod producer;
 mod runtime;
 mod scan;
 mod source;
+mod stream;
 mod table;
 mod topic;
 mod travel;
@@ -70,6 +72,8 @@ mod _strandline {
     use super::runtime::{_after_fork, _at_exit};
     #[pymodule_export]
     use super::scan::{NativeBatch, NativeBatches, NativeScan};
+    #[pymodule_export]
+    use super::stream::NativeStream;
     #[pymodule_export]
     use super::topic::Topic;
 

@@ -18,7 +18,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyCapsule, PyDict, PyInt, PyList, PyString};
 
-use crate::arrow::scan::{BATCH_ROWS, INFERRED_FROM, Position};
+use crate::arrow::scan::{BATCH_ROWS, INFERRED_FROM, Position, Progress};
 use crate::arrow::schema::OnError;
 use crate::arrow::{
     Binary, Decoding, FetchSource, LogSource, Scan, ScanError, ScanOptions, ScanReader, Shape, source::SharedSource,
@@ -71,6 +71,16 @@ pub(crate) struct Given<'a, 'py> {
     pub(crate) batch_rows: Option<usize>,
     pub(crate) limit: Option<u64>,
     pub(crate) isolation: &'a str,
+    /// Whether it is for a stream: then it starts behind the last record where nothing else is said, and what there is in
+    /// the whole topic tells the fields of JSON.
+    pub(crate) follows: bool,
+}
+
+/// What `Topic.scan` made.
+pub(super) struct Fixed {
+    pub(super) scan: Scan,
+    /// Whether the layout of bytes was left to us.
+    pub(super) auto: bool,
 }
 
 /// Fixes a scan of `topic`, and wraps it in the class that people see.
@@ -80,6 +90,13 @@ pub(crate) fn make<'py>(
     topic: &str,
     given: Given<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let Fixed { scan, auto } = fix(py, origin, topic, given)?;
+    let native = NativeScan { scan: Home::new("scan", scan), auto, place: origin.place() };
+    py.import("strandline.scan")?.getattr("Scan")?.call1((native,))
+}
+
+/// Fixes a scan of `topic`.
+pub(super) fn fix<'py>(py: Python<'py>, origin: &Origin<'_>, topic: &str, given: Given<'_, 'py>) -> PyResult<Fixed> {
     let auto = given.binary == "auto";
     let shape = Shape {
         key: Decoding::parse("key", given.key).map_err(error)?,
@@ -91,8 +108,9 @@ pub(crate) fn make<'py>(
         on_error: OnError::parse(given.errors).map_err(error)?,
         ..Shape::default()
     };
+    let open_start = if given.follows { Position::Latest } else { Position::Earliest };
     let options = ScanOptions {
-        start: given.start.map_or(Ok(Position::Earliest), |start| position(py, origin, topic, start, "start"))?,
+        start: given.start.map_or(Ok(open_start), |start| position(py, origin, topic, start, "start"))?,
         end: given.end.map_or(Ok(Position::Latest), |end| position(py, origin, topic, end, "end"))?,
         partitions: given.partitions,
         shape: shape.clone(),
@@ -119,15 +137,19 @@ pub(crate) fn make<'py>(
     let infer = given.value == "json" && schema.is_none();
     let source = open(py, origin, topic)?;
     let scan = runtime::outside(py, || {
-        let scan = Scan::new(source, options)?;
+        let partitions = options.partitions.clone();
+        let scan = Scan::new(source.clone(), options)?;
+        let sample = || match given.follows {
+            true => Scan::new(source, ScanOptions { partitions, ..ScanOptions::default() }),
+            false => Ok(scan.clone()),
+        };
         let json = match infer {
-            true => Some(Arc::new(scan.infer_json(INFERRED_FROM)?)),
+            true => Some(Arc::new(sample()?.infer_json(INFERRED_FROM)?)),
             false => schema.map(Arc::new),
         };
         scan.with_shape(Shape { json, ..shape }.choose(columns.as_deref())?)
     });
-    let native = NativeScan { scan: Home::new("scan", scan.map_err(error)?), auto, place: origin.place() };
-    py.import("strandline.scan")?.getattr("Scan")?.call1((native,))
+    Ok(Fixed { scan: scan.map_err(error)?, auto })
 }
 
 /// A schema that was given: anything with Arrow's PyCapsule interface, polars' schemas too.
@@ -375,7 +397,9 @@ impl NativeScan {
     /// Its batches, one by one, for whoever wants no more than one of them in memory; with `views`, bytes are views
     /// unless the scan was told otherwise.
     fn batches(&self, views: bool) -> PyResult<NativeBatches> {
-        Ok(NativeBatches { reader: Home::new("scan", Mutex::new(self.laid_out(views)?.reader())) })
+        let reader = self.laid_out(views)?.reader();
+        let progress = reader.progress();
+        Ok(NativeBatches { reader: Home::new("scan", Mutex::new(reader)), progress })
     }
 
     /// Up to `count` scans of about as many offsets each that together have its rows.
@@ -401,6 +425,7 @@ impl NativeScan {
 #[pyclass(frozen, module = "strandline._strandline")]
 pub(crate) struct NativeBatches {
     reader: Home<Mutex<ScanReader>>,
+    progress: Arc<Progress>,
 }
 
 #[pymethods]
@@ -412,7 +437,13 @@ impl NativeBatches {
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<NativeBatch>> {
         let reader = self.reader.get()?;
         let next = runtime::outside(py, || reader.lock().next_batch()).map_err(error)?;
-        Ok(next.map(|batch| NativeBatch { batch }))
+        Ok(next.map(NativeBatch::new))
+    }
+
+    /// How many offsets were read, and of how many.
+    #[getter]
+    fn progress(&self) -> (u64, u64) {
+        (self.progress.done(), self.progress.total())
     }
 }
 
@@ -420,6 +451,12 @@ impl NativeBatches {
 #[pyclass(frozen, module = "strandline._strandline")]
 pub(crate) struct NativeBatch {
     batch: RecordBatch,
+}
+
+impl NativeBatch {
+    pub(super) fn new(batch: RecordBatch) -> NativeBatch {
+        NativeBatch { batch }
+    }
 }
 
 #[pymethods]

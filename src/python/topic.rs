@@ -17,6 +17,7 @@ use crate::protocol::ErrorCode;
 use super::runtime::{self, Home};
 use super::scan::{Given, Origin};
 use super::source::Source;
+use super::stream::{self, Following};
 use super::{admin, errors, scan};
 
 /// How long a repr waits for the cluster.
@@ -266,9 +267,96 @@ impl Topic {
         isolation: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (source, name) = self.parts()?;
-        let given =
-            Given { start, end, partitions, columns, key, value, schema, binary, errors, batch_rows, limit, isolation };
+        let given = Given {
+            start,
+            end,
+            partitions,
+            columns,
+            key,
+            value,
+            schema,
+            binary,
+            errors,
+            batch_rows,
+            limit,
+            isolation,
+            follows: false,
+        };
         scan::make(py, &Origin::Cluster(source), name, given)
+    }
+
+    /// Follow it: a `Stream` of its records from `start` on, as Arrow batches that come when records do, without an end.
+    ///
+    /// `start` is as in `scan`, and fixed now: "latest" is what comes after this call. The columns, and how they are read,
+    /// are chosen as in `scan`; where the fields of JSON are not given, the records that the topic has tell them. A batch is
+    /// handed out when it has `batch_rows` rows (65,536 by default) or is large (about 32 MiB), or `max_wait` seconds after
+    /// its first record came (1 by default; 0 hands out what is there). Rows are in the order of their offsets within a
+    /// partition.
+    ///
+    /// Without a `group_id` it reads all partitions, or those that are given; partitions that are added to the topic are
+    /// taken up from their first record, when metadata tells of them (`metadata_max_age_ms`). With one it is a member of
+    /// that group, which shares out the partitions; it begins where the group committed, and at `start` where it did not.
+    /// What a batch had is then committed when the next one is asked for, so a record is read again after a failure
+    /// rather than lost; with `commit=False` only `Stream.commit` does.
+    ///
+    /// Where retention took records before they were read, a stream without a group raises `OffsetOutOfRangeError`,
+    /// and a member of a group goes on with the first that is still there. Raises as `scan`, and
+    /// `UnknownTopicOrPartitionError` when the topic is deleted while it is followed.
+    ///
+    /// >>> from strandline import Cluster
+    /// >>> with Cluster() as cluster, cluster.producer() as producer:
+    /// ...     topic = cluster.create_topic("flights")
+    /// ...     with topic.stream(key="utf8", columns=["offset", "key"], max_wait=0) as stream:
+    /// ...         for carrier in ("UA", "AA"):
+    /// ...             _ = producer.send("flights", key=carrier).result()
+    /// ...             print(next(stream).to_pylist())
+    /// [{'offset': 0, 'key': 'UA'}]
+    /// [{'offset': 1, 'key': 'AA'}]
+    #[pyo3(
+        signature = (
+            start=None, *, partitions=None, columns=None, key="binary", value="binary", schema=None, binary="auto",
+            errors="raise", batch_rows=None, max_wait=None, group_id=None, commit=true, isolation="read_uncommitted"
+        ),
+        text_signature = "($self, start='latest', *, partitions=None, columns=None, key='binary', value='binary', \
+            schema=None, binary='auto', errors='raise', batch_rows=None, max_wait=None, group_id=None, commit=True, \
+            isolation='read_uncommitted')"
+    )]
+    #[allow(clippy::too_many_arguments)]
+    fn stream<'py>(
+        &self,
+        py: Python<'py>,
+        start: Option<&Bound<'py, PyAny>>,
+        partitions: Option<Vec<i32>>,
+        columns: Option<&Bound<'py, PyAny>>,
+        key: &str,
+        value: &str,
+        schema: Option<&Bound<'py, PyAny>>,
+        binary: &str,
+        errors: &str,
+        batch_rows: Option<usize>,
+        max_wait: Option<f64>,
+        group_id: Option<&str>,
+        commit: bool,
+        isolation: &str,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (source, name) = self.parts()?;
+        let (end, limit, follows) = (None, None, true);
+        let given = Given {
+            start,
+            end,
+            partitions,
+            columns,
+            key,
+            value,
+            schema,
+            binary,
+            errors,
+            batch_rows,
+            limit,
+            isolation,
+            follows,
+        };
+        stream::make(py, source, name, given, &Following { max_wait, group_id, commit })
     }
 
     /// Its partitions and who holds them, as a `TopicDescription`.

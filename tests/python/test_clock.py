@@ -235,3 +235,45 @@ def test_closing_ends_one_that_moves(cluster: sl.Cluster) -> None:
     thread.join(20)
     assert not thread.is_alive()
     assert ended
+
+
+def test_what_deleted_segments_hold_is_told(cluster: sl.Cluster) -> None:
+    topic = cluster.create_topic("flights")
+    kept_by = ["scan", "other"]
+    for name in kept_by:
+        cluster.create_topic(name)
+        with cluster.producer() as producer:
+            for n in range(100):
+                producer.send(name, f"a value that is longer than a view holds by itself {n}")
+    size = cluster.topic("scan").size
+    table, other = (cluster.topic(name).scan().to_polars() for name in kept_by)
+    small = topic.scan().to_polars()
+    assert cluster.held_bytes == 0
+    cluster.clock.advance("8d")
+    # The files are there for a while, under another name.
+    assert cluster.held_bytes == 0
+    cluster.clock.advance("61s")
+    assert cluster.held_bytes == 2 * size
+    cluster.topic("other").delete()
+    cluster.clock.advance("61s")
+    assert cluster.held_bytes == 2 * size
+    del table
+    assert cluster.held_bytes == size
+    assert other["value"][99] == b"a value that is longer than a view holds by itself 99"
+    del other
+    assert (cluster.held_bytes, small.height) == (0, 0)
+
+
+def test_a_topic_that_is_deleted_is_held_by_its_tables(cluster: sl.Cluster) -> None:
+    cluster.create_topic("flights")
+    send(cluster, "flights", (None, "a value that is longer than a view holds by itself"))
+    size = cluster.topic("flights").size
+    kept = cluster.topic("flights").scan().to_polars()
+    cluster.topic("flights").delete()
+    cluster.clock.advance("61s")
+    assert cluster.held_bytes == size
+    del kept
+    assert cluster.held_bytes == 0
+    cluster.close()
+    with pytest.raises(sl.errors.ClosedError):
+        _ = cluster.held_bytes

@@ -42,6 +42,8 @@ WAITS = {
     "iterating": "for message in cluster.consumer('t'): pass",
     "iterating in a group": "for message in cluster.consumer('t', group_id='g'): pass",
     "polling": "cluster.consumer('t').poll(timeout=100)",
+    "following": "next(cluster.topic('t').stream())",
+    "following in a group": "next(cluster.topic('t').stream(group_id='g'))",
     "a delivery": "lingering.send('t', b'v').result()",
     "metadata": "unreachable.send('t', b'v')",
 }

@@ -34,7 +34,7 @@ pub struct FetchedBatch {
 
 impl FetchedBatch {
     /// Checks a batch and takes its records from `from` on; `None` if there are none.
-    fn new(
+    pub(crate) fn new(
         partition: &Arc<TopicPartition>,
         bytes: Bytes,
         from: Offset,

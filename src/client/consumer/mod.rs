@@ -208,6 +208,38 @@ impl Consumer {
         Ok(())
     }
 
+    /// As [`Consumer::assign`], from these offsets on, or from the first record where none is given, whatever
+    /// `auto.offset.reset` says. Partitions that it read already stay where they are.
+    ///
+    /// # Errors
+    /// As there, and [`ClientError::Invalid`] for a negative offset.
+    pub fn assign_from(
+        &mut self,
+        partitions: impl IntoIterator<Item = (TopicPartition, Option<Offset>)>,
+    ) -> Result<()> {
+        self.check_open()?;
+        if self.subscription.is_shared() {
+            return Err(ClientError::invalid("topics are subscribed to: unsubscribe before assigning partitions"));
+        }
+        let partitions: Vec<_> = partitions.into_iter().collect();
+        if let Some((name, offset)) = partitions.iter().find(|(_, offset)| offset.is_some_and(|offset| offset < 0)) {
+            let offset = offset.unwrap_or_default();
+            return Err(ClientError::invalid(format!("the offset of {name} is {offset}: it must be at least 0")));
+        }
+        self.subscription = Subscription::Assigned;
+        {
+            // Nobody looks for a place between the two.
+            let mut assignment = self.assignment.lock();
+            let before = assignment.names();
+            assignment.set(partitions.iter().map(|(name, _)| name.clone()));
+            for (name, offset) in partitions.iter().filter(|(name, _)| !before.contains(name)) {
+                assignment.seek(name, offset.map_or(Place::Reset(EARLIEST), Place::At));
+            }
+        }
+        self.fetcher.drive();
+        Ok(())
+    }
+
     /// Reads nothing, and leaves the group. Commits before, if it commits by itself.
     pub async fn unsubscribe(&mut self) {
         if self.subscription.is_shared() {

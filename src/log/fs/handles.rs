@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::{File, Map, OpenMode, SharedFs};
+use super::{File, Kept, Map, OpenMode, SharedFs};
 
 /// How many files a pool keeps open where nothing else is said: a notebook may be allowed 1,024 in all.
 pub const DEFAULT_LIMIT: usize = 512;
@@ -30,13 +30,29 @@ struct Pool {
     open: AtomicUsize,
     tick: AtomicU64,
     known: Mutex<Vec<Weak<Handle>>>,
+    removed: Mutex<Vec<Removed>>,
+}
+
+/// A file that was unlinked while slices of its maps were held.
+#[derive(Debug)]
+struct Removed {
+    maps: Vec<Kept>,
+    len: u64,
+}
+
+impl Removed {
+    fn is_held(&self) -> bool {
+        self.maps.iter().any(|map| map.strong_count() > 0)
+    }
 }
 
 impl Handles {
     /// A pool over `fs` that keeps about `limit` files open.
     pub fn new(fs: SharedFs, limit: usize) -> Handles {
         let known = Mutex::new(Vec::new());
-        Handles { pool: Arc::new(Pool { fs, limit, open: AtomicUsize::new(0), tick: AtomicU64::new(0), known }) }
+        let removed = Mutex::new(Vec::new());
+        let (open, tick) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Handles { pool: Arc::new(Pool { fs, limit, open, tick, known, removed }) }
     }
 
     /// The file system behind the files.
@@ -49,9 +65,17 @@ impl Handles {
         self.pool.open.load(Ordering::Relaxed)
     }
 
+    /// How many bytes the files have that were unlinked (see [`Handle::close_removed`]) and are still held, because
+    /// someone keeps a slice of them: the disk has them back when the last slice is dropped.
+    pub fn held_bytes(&self) -> u64 {
+        let mut removed = self.pool.removed.lock();
+        removed.retain(Removed::is_held);
+        removed.iter().map(|file| file.len).sum()
+    }
+
     /// A handle on the file at `path`, which is not touched yet.
     pub fn handle(&self, path: PathBuf) -> Arc<Handle> {
-        let state = Mutex::new(State { path, open: None });
+        let state = Mutex::new(State { path, open: None, maps: Vec::new() });
         Arc::new(Handle { pool: Arc::clone(&self.pool), used: AtomicU64::new(0), state })
     }
 }
@@ -95,6 +119,8 @@ pub struct Handle {
 struct State {
     path: PathBuf,
     open: Option<Open>,
+    /// Maps that were made of the file, for as long as they or slices of them are there.
+    maps: Vec<Kept>,
 }
 
 #[derive(Debug)]
@@ -107,18 +133,18 @@ struct Open {
 impl Handle {
     /// The file, open to be written; made, empty, where it is not there.
     pub fn file(self: &Arc<Self>) -> io::Result<Arc<dyn File>> {
-        self.with_open(true, |open| Ok(Arc::clone(&open.file)))
+        self.with_open(true, |open, _| Ok(Arc::clone(&open.file)))
     }
 
     /// The file, open to be read at least; it must be there.
     pub fn reader(self: &Arc<Self>) -> io::Result<Arc<dyn File>> {
-        self.with_open(false, |open| Ok(Arc::clone(&open.file)))
+        self.with_open(false, |open, _| Ok(Arc::clone(&open.file)))
     }
 
     /// A map of at least the first `len` bytes, which the file must have; `whole` is how large it may grow, and so how
     /// much is mapped.
     pub fn map(self: &Arc<Self>, len: u64, whole: u64) -> io::Result<Arc<dyn Map>> {
-        self.with_open(false, |open| match &open.map {
+        self.with_open(false, |open, maps| match &open.map {
             Some(map) if map.len() >= len => Ok(Arc::clone(map)),
             _ => {
                 // The name may have come to mean another file since it was opened last: a truncation replaces it.
@@ -127,29 +153,35 @@ impl Handle {
                 }
                 let map = open.file.map(whole.max(len))?;
                 open.map = Some(Arc::clone(&map));
+                maps.retain(|map| map.strong_count() > 0);
+                maps.extend(map.kept());
                 Ok(map)
             }
         })
     }
 
-    fn with_open<T>(self: &Arc<Self>, write: bool, f: impl FnOnce(&mut Open) -> io::Result<T>) -> io::Result<T> {
+    fn with_open<T>(
+        self: &Arc<Self>,
+        write: bool,
+        f: impl FnOnce(&mut Open, &mut Vec<Kept>) -> io::Result<T>,
+    ) -> io::Result<T> {
         self.used.store(self.pool.tick.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         let mut state = self.state.lock();
-        if let Some(open) = &mut state.open
+        let State { path, open, maps } = &mut *state;
+        if let Some(open) = open
             && (open.writable || !write)
         {
-            return f(open);
+            return f(open, maps);
         }
         // Only a writer makes a file: a reader that comes late must not bring a removed one back, nor need a disk that
         // can be written.
         let mode = if write { OpenMode::Create } else { OpenMode::Read };
-        let file = self.pool.fs.open(&state.path, mode)?;
-        if let Some(open) = &mut state.open {
+        let file = self.pool.fs.open(path, mode)?;
+        if let Some(open) = open {
             (open.file, open.writable) = (file, true);
-            return f(open);
+            return f(open, maps);
         }
-        let open = state.open.insert(Open { file, writable: write, map: None });
-        let result = f(open);
+        let result = f(open.insert(Open { file, writable: write, map: None }), maps);
         // Still locked: whoever closes in `opened` passes this one by.
         self.pool.opened(self);
         result
@@ -177,6 +209,18 @@ impl Handle {
     pub fn close(&self) {
         let mut state = self.state.lock();
         self.close_locked(&mut state);
+    }
+
+    /// As [`Handle::close`], of a file of `len` bytes that is being unlinked: what is still held of it is counted.
+    pub fn close_removed(&self, len: u64) {
+        let mut state = self.state.lock();
+        self.close_locked(&mut state);
+        let removed = Removed { maps: std::mem::take(&mut state.maps), len };
+        if removed.is_held() {
+            let mut all = self.pool.removed.lock();
+            all.retain(Removed::is_held);
+            all.push(removed);
+        }
     }
 
     fn close_locked(&self, state: &mut State) -> bool {
@@ -221,5 +265,32 @@ mod tests {
         }
         drop(all);
         assert_eq!(pool.open_count(), 0);
+    }
+
+    #[test]
+    fn bytes_of_an_unlinked_file_are_counted_for_as_long_as_a_slice_is_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = Handles::new(RealFs::shared(), 8);
+        let remove = |handle: &Handle| {
+            handle.close_removed(100);
+            pool.fs().remove_file(&handle.path()).unwrap();
+        };
+        let [held, twice, free] = ["held", "twice", "free"].map(|name| pool.handle(dir.path().join(name)));
+        for handle in [&held, &twice, &free] {
+            handle.file().unwrap().write_at(0, &mut [IoSlice::new(b"kept")]).unwrap();
+        }
+        let slice = |handle: &Arc<Handle>| handle.map(4, 100).unwrap().slice(0, 4).unwrap();
+        let (one, two) = (slice(&held), slice(&twice));
+        // Closed and mapped anew, as when too many files are open.
+        twice.close();
+        let three = slice(&twice);
+        drop(slice(&free));
+        assert_eq!(pool.held_bytes(), 0);
+        [held, twice, free].iter().for_each(|handle| remove(handle));
+        assert_eq!(pool.held_bytes(), 200);
+        drop(three);
+        assert_eq!(pool.held_bytes(), 200);
+        drop((one, two));
+        assert_eq!(pool.held_bytes(), 0);
     }
 }

@@ -3,13 +3,14 @@
 //! A segment is mapped once, at the size it may grow to; pages past the end of the file are addresses without bytes. So
 //! no slice of the whole is ever made: each reader gets a slice of exactly the range that was published to it.
 
+use std::any::Any;
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::Map;
+use super::{Kept, Map};
 
 /// A read-only, shared map of a file.
 #[derive(Debug)]
@@ -38,6 +39,11 @@ impl Map for FileMap {
             Some(_) => Ok(Bytes::from_owner(Slice { raw: Arc::clone(&self.raw), start: start as usize, len })),
             None => Err(io::Error::new(io::ErrorKind::InvalidInput, "a slice past the end of a map")),
         }
+    }
+
+    fn kept(&self) -> Option<Kept> {
+        let raw: Arc<dyn Any + Send + Sync> = self.raw.clone();
+        Some(Arc::downgrade(&raw))
     }
 }
 
