@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use super::ScanError;
 use super::source::{Chunk, Cursor, PartitionRange, Source, last_batch_end};
@@ -57,8 +57,14 @@ impl FetchSource {
         id.is_zero() || *self.topic_id.get_or_init(|| id) == id
     }
 
-    fn wait<T>(&self, future: impl Future<Output = Result<T>>) -> std::result::Result<T, ScanError> {
-        Ok(self.network.doors().runtime.block_on(future)?)
+    /// Waits for what the runtime does: a thread that outlives the runtime is told that it has ended.
+    fn wait<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> std::result::Result<T, ScanError> {
+        let runtime = &self.network.doors().runtime;
+        let done = runtime.block_on(runtime.spawn(future));
+        Ok(done.map_err(ended)??)
     }
 
     fn name(&self, partition: i32) -> TopicPartition {
@@ -95,6 +101,11 @@ impl FetchSource {
     }
 }
 
+/// A task ends early only with its runtime.
+fn ended(_: JoinError) -> ClientError {
+    ClientError::Closed("client")
+}
+
 impl Source for FetchSource {
     fn topic(&self) -> &str {
         &self.topic
@@ -105,11 +116,12 @@ impl Source for FetchSource {
     }
 
     fn bounds(&self, read_committed: bool) -> std::result::Result<Vec<PartitionRange>, ScanError> {
-        self.wait(async {
-            let count = self.partition_count().await?;
+        let this = self.clone();
+        self.wait(async move {
+            let count = this.partition_count().await?;
             let partitions: Vec<i32> = (0..count as i32).collect();
-            let starts = self.look_up(&partitions, EARLIEST, false).await?;
-            let ends = self.look_up(&partitions, LATEST, read_committed).await?;
+            let starts = this.look_up(&partitions, EARLIEST, false).await?;
+            let ends = this.look_up(&partitions, LATEST, read_committed).await?;
             let range = |partition| {
                 let (start, end) = (starts.get(&partition)?, ends.get(&partition)?);
                 Some(PartitionRange { partition, start: *start.min(end), end: *end })
@@ -123,11 +135,10 @@ impl Source for FetchSource {
         partitions: &[i32],
         timestamp: Timestamp,
     ) -> std::result::Result<BTreeMap<i32, Offset>, ScanError> {
-        if timestamp < 0 {
-            // Kafka takes negative times for names; all records it can hold are later.
-            return self.wait(self.look_up(partitions, EARLIEST, false));
-        }
-        let mut found = self.wait(self.look_up(partitions, timestamp, false))?;
+        // Kafka takes negative times for names; all records it can hold are later.
+        let asked = if timestamp < 0 { EARLIEST } else { timestamp };
+        let (this, partitions) = (self.clone(), partitions.to_vec());
+        let mut found = self.wait(async move { this.look_up(&partitions, asked, false).await })?;
         found.retain(|_, offset| *offset >= 0);
         Ok(found)
     }
@@ -170,9 +181,10 @@ impl FetchCursor {
             return error.into();
         }
         let PartitionRange { partition, start, end } = self.range;
-        let look_up = async {
-            let earliest = self.source.look_up(&[partition], EARLIEST, false).await?;
-            Ok((earliest, self.source.look_up(&[partition], LATEST, false).await?))
+        let source = self.source.clone();
+        let look_up = async move {
+            let earliest = source.look_up(&[partition], EARLIEST, false).await?;
+            Ok((earliest, source.look_up(&[partition], LATEST, false).await?))
         };
         let Ok((earliest, latest)) = self.source.wait(look_up) else { return error.into() };
         let name = self.source.name(partition);
@@ -191,8 +203,6 @@ impl Cursor for FetchCursor {
         while self.range.start < self.range.end {
             let coming = self.coming.take().unwrap_or_else(|| self.ask());
             let fetched = self.source.network.doors().runtime.block_on(coming);
-            // The task ends early only with its runtime.
-            let ended = |_| ClientError::Closed("client");
             let fetched = fetched.map_err(ended)?.map_err(|error| self.explain(error))?;
             if !self.source.is_same() {
                 return Err(ScanError::Removed { partition: self.source.name(self.range.partition) });

@@ -270,6 +270,22 @@ pub(crate) fn step_by_step<T: Send>(py: Python<'_>, mut step: impl FnMut(Duratio
     }
 }
 
+/// What goes on beside the thread that waits for it.
+pub(crate) type Apart<T> = tokio::task::JoinHandle<T>;
+
+/// Lets `f`, which may wait without looking up, run on a thread of its own.
+pub(crate) fn apart<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> PyResult<Apart<T>> {
+    Ok(handle()?.spawn_blocking(f))
+}
+
+/// Waits for what was set [`apart`], as [`wait`] does. When Ctrl-C ends the wait, it goes on by itself.
+pub(crate) fn join<T: Send>(py: Python<'_>, work: &mut Apart<T>) -> PyResult<T> {
+    wait(py, work)?.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => PyRuntimeError::new_err("the interpreter ends"),
+    })
+}
+
 /// As [`wait`], for at most `timeout`; `None` when that ran out.
 pub(crate) fn wait_for<F>(py: Python<'_>, future: F, timeout: Option<Duration>) -> PyResult<Option<F::Output>>
 where

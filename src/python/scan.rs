@@ -27,7 +27,7 @@ use crate::common::clock::SystemClock;
 use crate::common::ids::{Offset, Timestamp};
 use crate::protocol::ErrorCode;
 
-use super::runtime::{self, Home};
+use super::runtime::{self, Apart, Home};
 use super::source::Source;
 use super::travel::{self, Place};
 use super::{convert, errors};
@@ -135,11 +135,12 @@ pub(super) fn fix<'py>(py: Python<'py>, origin: &Origin<'_>, topic: &str, given:
         }
     };
     let infer = given.value == "json" && schema.is_none();
+    let follows = given.follows;
     let source = open(py, origin, topic)?;
-    let scan = runtime::outside(py, || {
+    let mut fixing = runtime::apart(move || {
         let partitions = options.partitions.clone();
         let scan = Scan::new(source.clone(), options)?;
-        let sample = || match given.follows {
+        let sample = || match follows {
             true => Scan::new(source, ScanOptions { partitions, ..ScanOptions::default() }),
             false => Ok(scan.clone()),
         };
@@ -148,7 +149,8 @@ pub(super) fn fix<'py>(py: Python<'py>, origin: &Origin<'_>, topic: &str, given:
             false => schema.map(Arc::new),
         };
         scan.with_shape(Shape { json, ..shape }.choose(columns.as_deref())?)
-    });
+    })?;
+    let scan = runtime::join(py, &mut fixing)?;
     Ok(Fixed { scan: scan.map_err(error)?, auto })
 }
 
@@ -358,8 +360,8 @@ impl NativeScan {
 
     /// How many records there are, without decoding them.
     fn count(&self, py: Python<'_>) -> PyResult<u64> {
-        let scan = self.scan.get()?;
-        runtime::outside(py, || scan.count()).map_err(error)
+        let scan = self.scan.get()?.clone();
+        runtime::join(py, &mut runtime::apart(move || scan.count())?)?.map_err(error)
     }
 
     /// The same with these columns, of those it has, in this order.
@@ -390,8 +392,9 @@ impl NativeScan {
 
     /// The same without what comes before the first record that is not older than this (milliseconds since 1970).
     fn since(&self, py: Python<'_>, timestamp: Timestamp) -> PyResult<NativeScan> {
-        let scan = self.scan.get()?;
-        Ok(self.with(runtime::outside(py, || scan.since(timestamp)).map_err(error)?))
+        let scan = self.scan.get()?.clone();
+        let since = runtime::join(py, &mut runtime::apart(move || scan.since(timestamp))?)?;
+        Ok(self.with(since.map_err(error)?))
     }
 
     /// Its batches, one by one, for whoever wants no more than one of them in memory; with `views`, bytes are views
@@ -399,7 +402,7 @@ impl NativeScan {
     fn batches(&self, views: bool) -> PyResult<NativeBatches> {
         let reader = self.laid_out(views)?.reader();
         let progress = reader.progress();
-        Ok(NativeBatches { reader: Home::new("scan", Mutex::new(reader)), progress })
+        Ok(NativeBatches { inner: Home::new("scan", Batches::new(reader)), progress })
     }
 
     /// Up to `count` scans of about as many offsets each that together have its rows.
@@ -424,8 +427,38 @@ impl NativeScan {
 /// Hands out the batches of a scan.
 #[pyclass(frozen, module = "strandline._strandline")]
 pub(crate) struct NativeBatches {
-    reader: Home<Mutex<ScanReader>>,
+    inner: Home<Batches>,
     progress: Arc<Progress>,
+}
+
+type Next = Result<Option<RecordBatch>, ScanError>;
+
+struct Batches {
+    reader: Arc<Mutex<ScanReader>>,
+    /// The batch that somebody was waiting for when Ctrl-C ended the wait: it is the next one.
+    coming: Mutex<Option<Apart<Next>>>,
+}
+
+impl Batches {
+    fn new(reader: ScanReader) -> Batches {
+        Batches { reader: Arc::new(Mutex::new(reader)), coming: Mutex::new(None) }
+    }
+
+    fn next(&self, py: Python<'_>) -> PyResult<Next> {
+        let coming = self.coming.lock().take();
+        let mut coming = match coming {
+            Some(coming) => coming,
+            None => {
+                let reader = self.reader.clone();
+                runtime::apart(move || reader.lock().next_batch())?
+            }
+        };
+        let next = runtime::join(py, &mut coming);
+        if next.is_err() {
+            *self.coming.lock() = Some(coming);
+        }
+        next
+    }
 }
 
 #[pymethods]
@@ -435,8 +468,7 @@ impl NativeBatches {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<NativeBatch>> {
-        let reader = self.reader.get()?;
-        let next = runtime::outside(py, || reader.lock().next_batch()).map_err(error)?;
+        let next = self.inner.get()?.next(py)?.map_err(error)?;
         Ok(next.map(NativeBatch::new))
     }
 

@@ -38,6 +38,12 @@ PREPARE = """
     cluster.create_topic("t", partitions=2)
 """
 
+SENT = """
+    with cluster.producer() as first:
+        for _ in range(2):
+            first.send("t", b"v", partition=0)
+"""
+
 WAITS = {
     "iterating": "for message in cluster.consumer('t'): pass",
     "iterating in a group": "for message in cluster.consumer('t', group_id='g'): pass",
@@ -46,6 +52,10 @@ WAITS = {
     "following in a group": "next(cluster.topic('t').stream(group_id='g'))",
     "a delivery": "lingering.send('t', b'v').result()",
     "metadata": "unreachable.send('t', b'v')",
+    "a table that cannot be sent": "unreachable.send_table('t', table, value='v')",
+    "a scan": "sl.connect('127.0.0.1:1').topic('t').scan()",
+    "an answer for the admin": "sl.connect('127.0.0.1:1').admin().list_topics()",
+    "a consumer's offsets": "sl.connect('127.0.0.1:1').consumer('t').end_offsets([sl.TopicPartition('t', 0)])",
 }
 
 
@@ -54,6 +64,8 @@ def test_ctrl_c_ends_a_wait(wait: str) -> None:
     code, output = interrupted(
         PREPARE
         + f"""
+    import pyarrow
+    table = pyarrow.table({{"v": ["a"]}})
     lingering = cluster.producer(linger_ms=100_000, delivery_timeout_ms=200_000)
     unreachable = sl.connect("127.0.0.1:1").producer(max_block_ms=100_000)
     threading.Timer(0.3, lambda: print("waiting")).start()
@@ -73,6 +85,9 @@ OPEN = {
     "lingering": "p = cluster.producer(linger_ms=10_000); p.send('t', b'v')",
     "consumer": "c = cluster.consumer('t', group_id='g', auto_offset_reset='earliest'); c.poll(timeout=0.2)",
     "thread": "threading.Thread(target=lambda: list(cluster.consumer('t', group_id='g')), daemon=True).start()",
+    "scan": "next(batches := cluster.topic('t').scan(batch_rows=1).to_batches())",
+    "scan over a socket": "next(b := sl.connect(cluster.bootstrap_servers).topic('t').scan(batch_rows=1).to_batches())",
+    "table": "import pyarrow; table = pyarrow.table(cluster.topic('t').scan())",
     "awaiting": (
         "import asyncio; p = cluster.producer(linger_ms=1)\n"
         "    async def send(): await p.send('t', b'v')\n"
@@ -94,7 +109,7 @@ OPEN = {
 @pytest.mark.parametrize("left", OPEN.values(), ids=OPEN.keys())
 def test_an_exit_with_open_objects_is_quiet_and_leaves_no_folder(left: str) -> None:
     for _ in range(4):
-        done = run(PREPARE + f"    {left}\n    print(cluster.data_dir)\n")
+        done = run(PREPARE + SENT + f"    {left}\n    print(cluster.data_dir)\n")
         assert (done.returncode, done.stderr) == (0, "")
         assert not os.path.exists(done.stdout.strip())
 
