@@ -1,33 +1,53 @@
 //! Values that are JSON objects, decoded to typed columns.
 //!
-//! Each record's value must be one object. All rows of a batch go through one decoder (arrow-json's tape); only where
-//! one of them fails are they looked at one by one, to find which, and why.
+//! Each record's value must be one object. A thousand of them go through one decoder (arrow-json's tape) at a time; only
+//! where one of them fails are they looked at one by one, to find which, and why.
 //!
 //! The decoder knows a zone by its offset, so times in UTC are decoded as `+00:00` and named as they were asked for
 //! afterwards. For the rules of other zones a table of all of them would be needed: they are refused.
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, new_null_array};
+use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow_cast::cast;
 use arrow_json::ReaderBuilder;
 use arrow_json::reader::{Decoder, infer_json_schema_from_iterator};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow_select::concat::concat;
 
-/// Gathers values, and decodes them when the rows are finished.
+/// How many values are decoded at once, and how many bytes of them: the decoder's notes on them should stay in the cache.
+const PIECE_ROWS: usize = 1024;
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Gathers values, and decodes them piece by piece.
 pub(super) struct JsonBuilder {
     schema: SchemaRef,
     /// The same as the decoder takes it.
     decoded: SchemaRef,
+    /// Values that wait to be decoded, one after the other.
     bytes: Vec<u8>,
-    /// Where each value ends in `bytes`, and whether there was one: a record's value may be null.
+    /// Where each of them ends in `bytes`, and whether there was one: a record's value may be null.
     ends: Vec<(usize, bool)>,
+    /// What was decoded, and how many rows and bytes that is.
+    pieces: Vec<RecordBatch>,
+    rows: usize,
+    size: usize,
+    bad: Vec<BadValue>,
+    /// The first error that is none of a value's.
+    failed: Option<ArrowError>,
 }
 
-/// Decoded columns, and the rows that could not be decoded, with the reason; they are null in every column.
+/// A value that could not be decoded; it is null in every column.
+pub(super) struct BadValue {
+    pub(super) row: usize,
+    pub(super) bytes: Vec<u8>,
+    pub(super) reason: String,
+}
+
+/// Decoded columns, and the rows that could not be decoded, in their order.
 pub(super) struct DecodedJson {
     pub(super) columns: Vec<ArrayRef>,
-    pub(super) bad: Vec<(usize, String)>,
+    pub(super) bad: Vec<BadValue>,
 }
 
 /// The columns that `schema` says a value has; a value that lacks one has a null there, so each may be null.
@@ -51,58 +71,101 @@ impl JsonBuilder {
     /// A builder of the columns in `schema`, each nullable. With none, values are only checked.
     pub(super) fn new(schema: SchemaRef) -> JsonBuilder {
         let decoded = decodable(&schema);
-        JsonBuilder { schema, decoded, bytes: Vec::new(), ends: Vec::new() }
+        JsonBuilder {
+            schema,
+            decoded,
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            pieces: Vec::new(),
+            rows: 0,
+            size: 0,
+            bad: Vec::new(),
+            failed: None,
+        }
     }
 
+    /// About how many bytes the values took so far.
     pub(super) fn copied(&self) -> usize {
-        self.bytes.len()
+        self.size + self.bytes.len()
     }
 
     #[inline]
     pub(super) fn push(&mut self, value: Option<&[u8]>) {
         self.bytes.extend_from_slice(value.unwrap_or_default());
         self.ends.push((self.bytes.len(), value.is_some()));
+        if self.ends.len() >= PIECE_ROWS || self.bytes.len() >= PIECE_BYTES {
+            self.decode();
+        }
     }
 
-    /// The value of a row.
-    pub(super) fn value(&self, row: usize) -> &[u8] {
+    pub(super) fn finish(mut self) -> Result<DecodedJson, ArrowError> {
+        self.decode();
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let columns = self.schema.fields().iter().enumerate().map(|(index, field)| {
+            let pieces: Vec<&dyn Array> = self.pieces.iter().map(|piece| piece.column(index).as_ref()).collect();
+            match pieces.is_empty() {
+                true => Ok(new_null_array(field.data_type(), 0)),
+                // In the type that was asked for.
+                false => cast(&concat(&pieces)?, field.data_type()),
+            }
+        });
+        Ok(DecodedJson { columns: columns.collect::<Result<_, _>>()?, bad: self.bad })
+    }
+
+    /// Decodes what waits.
+    fn decode(&mut self) {
+        if self.ends.is_empty() || self.failed.is_some() {
+            return;
+        }
+        let decoded = match self.decode_without(&[]) {
+            Ok(piece) => Ok(piece),
+            Err(_) => self.bad_rows().and_then(|bad| {
+                let piece = self.decode_without(&bad)?;
+                for (row, reason) in bad {
+                    self.bad.push(BadValue { row: self.rows + row, bytes: self.value(row).to_vec(), reason });
+                }
+                Ok(piece)
+            }),
+        };
+        match decoded {
+            Ok(piece) => self.pieces.push(piece),
+            Err(error) => self.failed = Some(error),
+        }
+        self.rows += self.ends.len();
+        self.size += self.bytes.len();
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    /// The value of a row that waits.
+    fn value(&self, row: usize) -> &[u8] {
         let start = if row == 0 { 0 } else { self.ends[row - 1].0 };
         &self.bytes[start..self.ends[row].0]
     }
 
-    pub(super) fn finish(&self) -> Result<DecodedJson, ArrowError> {
-        let rows = self.ends.len();
-        if rows == 0 {
-            let columns = self.schema.fields().iter().map(|field| new_null_array(field.data_type(), 0));
-            return Ok(DecodedJson { columns: columns.collect(), bad: Vec::new() });
-        }
-        if let Ok(batch) = self.decode(&[]) {
-            return Ok(DecodedJson { columns: self.named(&batch)?, bad: Vec::new() });
-        }
+    /// The rows of those that wait which cannot be decoded, and why.
+    fn bad_rows(&self) -> Result<Vec<(usize, String)>, ArrowError> {
         let mut bad = Vec::new();
-        for row in 0..rows {
-            let mut decoder = self.decoder(1)?;
+        let mut decoder = self.decoder(1)?;
+        for row in 0..self.ends.len() {
             let decoded = self.decode_row(&mut decoder, row).and_then(|()| decoder.flush().map_err(|e| reason(&e)));
             if let Err(reason) = decoded {
                 bad.push((row, reason));
+                // It may hold a part of the row.
+                decoder = self.decoder(1)?;
             }
         }
-        let batch = self.decode(&bad)?;
-        Ok(DecodedJson { columns: self.named(&batch)?, bad })
-    }
-
-    /// The columns in the types that were asked for.
-    fn named(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>, ArrowError> {
-        let fields = self.schema.fields().iter();
-        batch.columns().iter().zip(fields).map(|(column, field)| cast(column, field.data_type())).collect()
+        Ok(bad)
     }
 
     fn decoder(&self, rows: usize) -> Result<Decoder, ArrowError> {
         ReaderBuilder::new(self.decoded.clone()).with_batch_size(rows + 1).build_decoder()
     }
 
-    /// All rows at once, but for those that are known to be bad.
-    fn decode(&self, bad: &[(usize, String)]) -> Result<RecordBatch, ArrowError> {
+    /// All rows that wait at once, but for those that are known to be bad.
+    fn decode_without(&self, bad: &[(usize, String)]) -> Result<RecordBatch, ArrowError> {
         let mut decoder = self.decoder(self.ends.len())?;
         let mut bad = bad.iter().map(|(row, _)| *row).peekable();
         for row in 0..self.ends.len() {
@@ -177,7 +240,6 @@ fn reason(error: &ArrowError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow_array::Array;
     use arrow_array::cast::AsArray;
     use arrow_array::types::Int64Type;
     use arrow_schema::{DataType, TimeUnit};
@@ -215,9 +277,12 @@ mod tests {
             "\u{0}",
         ];
         let decoded = decode(one(DataType::Int64), &values.map(Some));
-        let rows: Vec<usize> = decoded.bad.iter().map(|(row, _)| *row).collect();
+        let rows: Vec<usize> = decoded.bad.iter().map(|bad| bad.row).collect();
         assert_eq!(rows, [1, 2, 3, 4, 5, 6, 7, 9]);
-        assert_eq!((decoded.bad[0].1.as_str(), decoded.bad[2].1.as_str()), ("it is cut", "it is more than one object"));
+        assert_eq!(
+            (decoded.bad[0].reason.as_str(), decoded.bad[2].reason.as_str()),
+            ("it is cut", "it is more than one object")
+        );
         let column = decoded.columns[0].as_primitive::<Int64Type>();
         assert_eq!(column.len(), values.len());
         assert_eq!(column.iter().flatten().collect::<Vec<_>>(), [1, 8]);
@@ -234,7 +299,7 @@ mod tests {
             (DataType::Struct(vec![Field::new("b", list, true)].into()), "{\"b\": [\"2013-01-01T05:00:00Z\"]}"),
         ] {
             let decoded = decode(one(kind.clone()), &[Some(&format!("{{\"a\": {value}}}"))]);
-            assert!(decoded.bad.is_empty(), "{:?}", decoded.bad);
+            assert!(decoded.bad.is_empty(), "{}", decoded.bad[0].reason);
             assert_eq!(decoded.columns[0].data_type(), &kind);
             let mut leaf = decoded.columns[0].to_data();
             while let Some(child) = leaf.child_data().first() {
@@ -250,6 +315,20 @@ mod tests {
         let error = check(&one(zone)).unwrap_err();
         assert!(error.contains("column \"a\"") && error.contains("Europe/Amsterdam"), "{error}");
         assert!(check(&one(DataType::Decimal128(10, 2))).is_ok());
+    }
+
+    #[test]
+    fn rows_are_counted_over_all_pieces() {
+        let bad = [0, 5, PIECE_ROWS - 1, PIECE_ROWS, 3 * PIECE_ROWS + 7];
+        let values: Vec<String> = (0..3 * PIECE_ROWS + 9)
+            .map(|row| if bad.contains(&row) { "{".to_owned() } else { format!("{{\"a\": {row}}}") })
+            .collect();
+        let decoded = decode(one(DataType::Int64), &values.iter().map(|value| Some(&**value)).collect::<Vec<_>>());
+        assert_eq!(decoded.bad.iter().map(|bad| bad.row).collect::<Vec<_>>(), bad);
+        assert!(decoded.bad.iter().all(|bad| bad.bytes == b"{"));
+        let column = decoded.columns[0].as_primitive::<Int64Type>();
+        let expected = (0..values.len()).map(|row| (!bad.contains(&row)).then_some(row as i64));
+        assert!(column.iter().eq(expected));
     }
 
     #[test]

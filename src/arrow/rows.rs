@@ -245,8 +245,8 @@ impl<'a> Rows<'a> {
         let mut fields: BTreeMap<usize, ArrayRef> = BTreeMap::new();
         if let Some((shown, json)) = self.json.take() {
             let decoded = json.finish()?;
-            for (row, reason) in decoded.bad {
-                problems.note(row, "value", "json", json.value(row).to_vec(), reason);
+            for bad in decoded.bad {
+                problems.note(bad.row, "value", "json", bad.bytes, bad.reason);
             }
             fields = shown.into_iter().zip(decoded.columns).collect();
         }

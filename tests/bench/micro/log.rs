@@ -14,11 +14,11 @@ use tempfile::TempDir;
 use crate::record::batch;
 use crate::{LARGE, SMALL};
 
-const NOW: i64 = 1_700_000_000_000;
+pub(crate) const NOW: i64 = 1_700_000_000_000;
 /// How many batches of 16 KiB a log has that is read.
 const BATCHES: usize = 4096;
 
-fn open(dir: &Path) -> Log {
+pub(crate) fn open(dir: &Path) -> Log {
     let options = LogOptions {
         partition: TopicPartition::new("flights", 0),
         dir: dir.join("flights-0"),

@@ -8,6 +8,7 @@
 mod log;
 mod protocol;
 mod record;
+mod tables;
 
 fn main() {
     divan::main();
