@@ -39,6 +39,7 @@ from strandline._strandline import (
     open_log,
 )
 from strandline.errors import KafkaError
+from strandline.group import Group
 from strandline.scan import Scan, committed
 from strandline.stream import Stream
 from strandline.types import TopicPartition
@@ -52,6 +53,7 @@ __all__ = [
     "DataDir",
     "DataDirTopic",
     "Delivery",
+    "Group",
     "KafkaError",
     "Message",
     "Producer",

@@ -11,6 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from strandline.errors import KafkaError
 
 
@@ -35,6 +37,14 @@ class OffsetAndTimestamp(NamedTuple):
     offset: int
     timestamp: int
     leader_epoch: int | None = None
+
+
+class TimeSpan(NamedTuple):
+    """How many records a topic got from one moment to another, the second not included; both are in UTC."""
+
+    start: datetime
+    end: datetime
+    records: int
 
 
 class SentPartition(NamedTuple):
@@ -177,6 +187,7 @@ __all__ = [
     "ReplicaSize",
     "SentPartition",
     "SentTable",
+    "TimeSpan",
     "TopicDescription",
     "TopicPartition",
 ]

@@ -256,6 +256,11 @@ impl Cluster {
         Ok(Topic::new(self.source()?, name))
     }
 
+    /// A group by its id; nothing is asked yet. It tells its members, and how far it is behind.
+    fn group<'py>(&self, py: Python<'py>, group_id: &str) -> PyResult<Bound<'py, PyAny>> {
+        py.import("strandline.group")?.getattr("Group")?.call1((self.admin()?, group_id))
+    }
+
     /// A producer for this cluster, with Kafka's producer keys as keywords (`acks`, `linger_ms`, `compression_type`, ...),
     /// or dotted in `config`.
     #[pyo3(signature = (config=None, **configs))]
@@ -379,6 +384,11 @@ impl Client {
         Ok(Topic::new(self.source.get()?, name))
     }
 
+    /// A group by its id; nothing is asked yet. It tells its members, and how far it is behind.
+    fn group<'py>(&self, py: Python<'py>, group_id: &str) -> PyResult<Bound<'py, PyAny>> {
+        py.import("strandline.group")?.getattr("Group")?.call1((self.admin()?, group_id))
+    }
+
     /// A producer for the cluster; see `Cluster.producer`.
     #[pyo3(signature = (config=None, **configs))]
     fn producer(
@@ -426,5 +436,10 @@ impl Client {
 
     fn __repr__(&self) -> PyResult<String> {
         Ok(format!("<Client of {}>", self.source.get()?.bootstrap()))
+    }
+
+    /// What a notebook shows: the cluster's topics.
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("strandline._html")?.call_method1("cluster", (slf,))
     }
 }

@@ -244,6 +244,11 @@ impl Message {
         )
     }
 
+    /// What a notebook shows: its parts, one below the other.
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("strandline._html")?.call_method1("message", (slf,))
+    }
+
     fn __eq__(&self, other: &Message) -> bool {
         let bytes = |message: &Message, span: Span| span.in_body(message.batch.body.anywhere()).map(<[u8]>::to_vec);
         let (own, others) = (self.place(), other.place());

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList};
 
 use crate::client::admin::configs::Resource;
 use crate::client::metadata::TopicView;
@@ -18,7 +19,7 @@ use super::runtime::{self, Home};
 use super::scan::{Given, Origin};
 use super::source::Source;
 use super::stream::{self, Following};
-use super::{admin, errors, scan};
+use super::{admin, convert, errors, scan, types};
 
 /// How long a repr waits for the cluster.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -83,9 +84,12 @@ impl Topic {
 
 type Client = crate::client::admin::Admin;
 
+fn partitions(view: &TopicView) -> Vec<TopicPartition> {
+    (0..view.partitions.len()).map(|index| TopicPartition::new(&*view.name, index as i32)).collect()
+}
+
 async fn offsets(admin: &Client, view: &TopicView, timestamp: i64) -> Result<Vec<Offset>> {
-    let names: Vec<_> =
-        (0..view.partitions.len()).map(|index| TopicPartition::new(&*view.name, index as i32)).collect();
+    let names = partitions(view);
     let wanted: HashMap<_, _> = names.iter().map(|name| (name.clone(), timestamp)).collect();
     let found = admin.list_offsets(&wanted).await?;
     Ok(names.iter().map(|name| found.get(name).map_or(0, |listed| listed.offset)).collect())
@@ -212,6 +216,36 @@ impl Topic {
     /// The offset behind the last record, for each partition in order.
     fn latest_offsets(&self, py: Python<'_>) -> PyResult<Vec<Offset>> {
         self.offsets(py, LATEST)
+    }
+
+    /// How many records it got, and when: the time from its first record to its newest, cut into `buckets` equal spans, as
+    /// a list of `TimeSpan`. Brokers tell it from their time indexes, without reading a record; what compaction removed
+    /// counts. Empty where there are no records.
+    ///
+    /// >>> from strandline import Cluster
+    /// >>> with Cluster() as cluster:
+    /// ...     topic = cluster.create_topic("flights")
+    /// ...     with cluster.producer() as producer:
+    /// ...         for hour in (0, 0, 1, 3, 3, 3):
+    /// ...             _ = producer.send("flights", "v", timestamp=f"2013-01-01T0{hour}:00")
+    /// ...     [span.records for span in topic.records_over_time(4)]
+    /// [2, 1, 0, 3]
+    #[pyo3(signature = (buckets=24))]
+    fn records_over_time<'py>(&self, py: Python<'py>, buckets: usize) -> PyResult<Bound<'py, PyList>> {
+        if !(1..=1000).contains(&buckets) {
+            return Err(PyValueError::new_err(format!("buckets is {buckets}: it must be 1 to 1000")));
+        }
+        let (source, name) = self.parts()?;
+        let admin = source.admin()?;
+        let asking = async {
+            let view = only(admin.describe_topics(&[name.to_owned()]).await)?;
+            admin.records_over_time(&partitions(&view), buckets).await
+        };
+        let spans = runtime::wait(py, asking)?.map_err(errors::client)?.into_iter().map(|span| {
+            let moment = |timestamp| convert::datetime(py, timestamp);
+            types::tuple(py, "TimeSpan", (moment(span.start)?, moment(span.end)?, span.records))
+        });
+        PyList::new(py, spans.collect::<PyResult<Vec<_>>>()?)
     }
 
     /// Read it as a table: a `Scan` of its records from `start` up to `end`, which is fixed now.
@@ -393,9 +427,10 @@ impl Topic {
         Ok(format!("Topic '{name}': {told}"))
     }
 
-    /// What a notebook shows: its partitions.
+    /// What a notebook shows: its partitions, and when its records came.
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("strandline._html")?.call_method1("topic", (slf,))
+        let source = slf.get().parts()?.0;
+        slf.py().import("strandline._html")?.call_method1("topic", (slf, admin::Admin::new(source)))
     }
 }
 

@@ -14,6 +14,7 @@ import pytest
 
 from support.brokers import Broker, Missing, start_kafka, start_strandline
 from support.compare import Stage, absent
+from support.three import KafkaCluster
 from support.tools import Tools
 
 # What the clients say of their connections would bury what a scenario says.
@@ -58,6 +59,18 @@ def _serve(start: Callable[[Path], Broker], folder: Path) -> Iterator[Broker]:
 def kafka(folder: Path) -> Iterator[Broker]:
     """Apache Kafka, running."""
     yield from _serve(start_kafka, folder / "kafka")
+
+
+@pytest.fixture(scope="session")
+def three(folder: Path) -> Iterator[KafkaCluster]:
+    """Apache Kafka as a cluster of three brokers."""
+    try:
+        cluster = KafkaCluster(folder / "three")
+    except Missing as missing:
+        absent(missing)
+        raise
+    yield cluster
+    cluster.stop()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@
 //! | [`topics`] | create, delete, describe and list topics; add partitions; delete records |
 //! | [`configs`] | describe and alter configs |
 //! | [`groups`] | list, describe and delete groups; their offsets |
+//! | [`over_time`] | how many records a topic got, and when |
 //! | [`cluster`] | brokers and log dirs |
 //!
 //! A call about several things returns a result for each, in the order they were named: one that fails does not hide the
@@ -13,6 +14,7 @@
 pub mod cluster;
 pub mod configs;
 pub mod groups;
+pub mod over_time;
 pub mod topics;
 
 use std::collections::HashMap;

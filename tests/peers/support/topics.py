@@ -12,11 +12,11 @@ def at(bootstrap: str) -> dict[str, Any]:
     return {"bootstrap.servers": bootstrap, "log_level": 0}
 
 
-def create(bootstrap: str, name: str, partitions: int = 1, **config: str) -> str:
+def create(bootstrap: str, name: str, partitions: int = 1, *, replicas: int = 1, **config: str) -> str:
     """Create a topic, wait until each partition is led, return its name; config keys are spelled with underscores."""
     admin = AdminClient(at(bootstrap))
     settings = {key.replace("_", "."): value for key, value in config.items()}
-    for future in admin.create_topics([NewTopic(name, partitions, 1, config=settings)]).values():
+    for future in admin.create_topics([NewTopic(name, partitions, replicas, config=settings)]).values():
         future.result(30)
     # Apache Kafka answers once the topic is decided on; the broker learns a moment later that it leads.
     wait_for_leaders(admin, [TopicPartition(name, index) for index in range(partitions)])
