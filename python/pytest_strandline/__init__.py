@@ -9,7 +9,7 @@ when a test first asks for a fixture.
 | `kafka_bootstrap` | session | its address for any client, "127.0.0.1:port" |
 | `kafka_topic` | test | a new topic, a `strandline.testing.KafkaTopic`: a `str` that is its name |
 | `kafka_topic_factory` | test | makes more topics of this test: `kafka_topic_factory("dead-letters", partitions=2)` |
-| `kafka_producer` | test | a `strandline.Producer` |
+| `kafka_producer` | test | a `strandline.Producer` with `linger.ms` 0: a test waits for each of its records |
 | `kafka_consumer` | test | a `strandline.Consumer` of `kafka_topic`, from its start; iterating ends at its end |
 
 Options, for `[tool.pytest.ini_options]` in pyproject.toml: `strandline_config` (a list of KEY=VALUE, the broker's
@@ -164,8 +164,8 @@ def kafka_topic(kafka_topic_factory: TopicFactory) -> KafkaTopic:
 # The producer is closed before the topics are deleted, so that what it still holds has somewhere to go.
 @pytest.fixture
 def kafka_producer(kafka_cluster: Cluster, kafka_topic_factory: TopicFactory) -> Iterator[Producer]:
-    """A producer, closed after the test."""
-    with kafka_cluster.producer() as producer:
+    """A producer, closed after the test. It does not linger: a test waits for each of its records."""
+    with kafka_cluster.producer(linger_ms=0) as producer:
         yield producer
 
 
