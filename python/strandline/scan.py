@@ -159,8 +159,10 @@ class Scan:
         The options are those of `pyarrow.Table.to_pandas`.
         """
         _needs("pandas", "Scan.to_pandas")
-        frame: pandas.DataFrame = self.to_pyarrow(progress=progress).to_pandas(**options)
-        return frame
+        _needs("pyarrow", "Scan.to_pandas")
+        from strandline._pandas import to_pandas
+
+        return to_pandas(self, progress, options)
 
     def to_polars(self, *, progress: Progress = False) -> polars.DataFrame:
         """Read it whole into a `polars.DataFrame`, and tell how far it is: see `to_batches`."""

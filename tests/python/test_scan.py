@@ -305,3 +305,18 @@ def test_json_that_is_none_is_raised(flights: sl.Topic) -> None:
 def test_fields_cannot_be_inferred_from_nothing(topic: sl.Topic) -> None:
     with pytest.raises(ValueError, match="no record is a JSON object to tell its fields: give a schema"):
         topic.scan(value="json")
+
+
+def test_a_frame_of_pandas_is_what_pyarrow_would_make(numbers: sl.Topic, topic: sl.Topic, cluster: sl.Cluster) -> None:
+    with cluster.producer() as producer:
+        producer.send(topic.name, "with", headers={"h": b"1"})
+        producer.send(topic.name, "without")
+    for scan in (numbers.scan(key="utf8", value="utf8"), topic.scan(), topic.scan(columns={"h": "headers"})):
+        theirs, ours = scan.to_pyarrow().to_pandas(), scan.to_pandas()
+        assert list(ours.columns) == list(theirs.columns)
+        assert list(ours.dtypes) == list(theirs.dtypes)
+        for name in ours.columns:
+            for mine, other in zip(ours[name], theirs[name], strict=True):
+                assert (type(mine), repr(mine)) == (type(other), repr(other))
+    # One empty array serves for all rows, so nobody may change it.
+    assert not topic.scan(start=1).to_pandas().headers[0].flags.writeable
