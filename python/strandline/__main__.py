@@ -14,6 +14,10 @@ def main() -> int:
         from strandline import demo
 
         return demo.main(arguments[1:])
+    from strandline import _parquet
+
+    if _parquet.wanted(arguments):
+        return _parquet.main(arguments)
     # Python's own handler only sets a flag that is read once Rust has returned, so Ctrl-C would do nothing. The default
     # one ends the process, and a command that wants to end with care puts its own in place.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -70,7 +70,8 @@ pub(super) struct ScanTopic {
     /// The most rows [default: all; of a table 100]
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
-    /// How to write it: table, json (an object a line), csv, or arrow (a stream in Arrow's IPC format)
+    /// How to write it: table, json (an object a line), csv, arrow (a stream in Arrow's IPC format), or parquet (of
+    /// the Python package)
     #[arg(long, value_parser = format, value_name = "FORMAT", default_value = "table")]
     format: Format,
     /// Read the data dir of a broker that has stopped instead of a cluster; nothing in it is changed
@@ -113,7 +114,9 @@ fn format(text: &str) -> Result<Format, String> {
         "csv" => Ok(Format::Csv),
         "arrow" => Ok(Format::Arrow),
         "parquet" => {
-            Err("in Python, Scan.write_parquet(path) writes it; here take arrow, which most tools read".to_owned())
+            let sentence = "it comes with the Python package: pip install strandline pyarrow, then the same command as \
+                            python -m strandline; or take arrow, which most tools read";
+            Err(sentence.to_owned())
         }
         _ => Err("it must be table, json, csv or arrow".to_owned()),
     }

@@ -30,6 +30,11 @@ impl Table {
         if json { self.write_json(output) } else { self.write_text(output) }
     }
 
+    /// The same, but nothing where there is no row: of something that failed.
+    pub(super) fn write_rows(&self, output: &mut Output, json: bool) -> Result<(), Failure> {
+        if self.rows.is_empty() { Ok(()) } else { self.write(output, json) }
+    }
+
     fn write_json(&self, output: &mut Output) -> Result<(), Failure> {
         for row in &self.rows {
             for (index, (column, value)) in self.columns.iter().zip(row).enumerate() {

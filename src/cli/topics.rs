@@ -138,7 +138,7 @@ impl Topics {
                     let id = (!created.id.is_zero()).then(|| created.id.to_string());
                     table.row([json!(name), json!(created.partitions), json!(created.replication_factor), json!(id)]);
                 });
-                table.write(output, self.json)?;
+                table.write_rows(output, self.json)?;
                 done
             }
             Action::Alter { name, partitions, configs, deleted } => {
@@ -152,7 +152,7 @@ impl Topics {
                 let done = each(admin.delete_records(&before).await?, |partition, start| {
                     table.row([json!(partition.topic), json!(partition.partition), json!(start)]);
                 });
-                table.write(output, self.json)?;
+                table.write_rows(output, self.json)?;
                 done
             }
         }

@@ -8,13 +8,18 @@ use crate::config::ConfigError;
 use crate::protocol::{ApiKey, DecodeError, EncodeError, ErrorCode};
 use crate::record::BatchError;
 
+/// What a broker said that the error's own sentence does not.
+fn besides(code: ErrorCode, message: Option<&str>) -> String {
+    message.filter(|said| *said != code.message()).map(|said| format!(" ({said})")).unwrap_or_default()
+}
+
 /// Why a client could not do what it was asked to.
 ///
 /// Cheap to clone: one failure may be told to every record of a batch.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ClientError {
     /// A broker answered with an error.
-    #[error("{context}: {code}{}", message.as_ref().map(|message| format!(" ({message})")).unwrap_or_default())]
+    #[error("{context}: {code}{}", besides(*code, message.as_deref()))]
     Kafka {
         /// Kafka's error.
         code: ErrorCode,
@@ -161,5 +166,19 @@ impl ClientError {
 impl From<ConfigError> for ClientError {
     fn from(error: ConfigError) -> ClientError {
         ClientError::Config(Arc::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_broker_says_twice_is_told_once() {
+        let code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        let told =
+            |message: &str| ClientError::Kafka { code, context: "t".into(), message: Some(message.into()) }.to_string();
+        assert_eq!(told(code.message()), format!("t: {code}"));
+        assert_eq!(told("it is gone"), format!("t: {code} (it is gone)"));
     }
 }

@@ -147,8 +147,11 @@ fn assign(image: &Image, wish: &CreateTopic, broker: &Values) -> Result<Vec<Vec<
 fn spread(image: &Image, first: usize, count: usize, factor: usize) -> Result<Vec<Vec<NodeId>>, Refusal> {
     let brokers: Vec<NodeId> = image.brokers().filter(|broker| !broker.fenced).map(|broker| broker.id).collect();
     if factor > brokers.len() {
-        let sentence =
-            format!("a replication factor of {factor} cannot be reached: there are {} brokers", brokers.len());
+        let there = match brokers.len() {
+            1 => "there is 1 broker".to_owned(),
+            count => format!("there are {count} brokers"),
+        };
+        let sentence = format!("a replication factor of {factor} cannot be reached: {there}");
         return Err(Refusal::new(ErrorCode::INVALID_REPLICATION_FACTOR, sentence));
     }
     let replicas = |index: usize| (0..factor).map(|step| brokers[(index + step) % brokers.len()]).collect();
