@@ -3,6 +3,8 @@
 //! The rules that keep order, and keep records single when the producer is idempotent:
 //! - a batch that must go again goes before anything newer, alone, and only once nothing older is on its way;
 //! - a new batch takes the next sequence numbers when it is first sent, and keeps them;
+//! - the first batch under an identity goes alone: a broker that has written nothing of the producer takes whatever
+//!   sequence comes first, so the second would be taken for the first when that has to go again;
 //! - after a gap (a batch was given up, or the broker forgot the producer) the epoch is bumped once nothing is on its
 //!   way, and what is left is numbered anew from 0 under the new epoch.
 
@@ -63,6 +65,8 @@ pub(super) struct Partition {
     next_order: u64,
     identity: Option<Identity>,
     next_sequence: i32,
+    /// Whether the broker has written something under the identity.
+    known: bool,
     /// Whether the sequence has a gap that only a new epoch can mend.
     broken: bool,
 }
@@ -96,6 +100,7 @@ impl Partition {
             next_order: 0,
             identity: None,
             next_sequence: 0,
+            known: false,
             broken: false,
         }
     }
@@ -154,8 +159,9 @@ impl Partition {
                     if !self.in_flight.is_empty() {
                         return Next::Later(None);
                     }
-                    (self.identity, self.next_sequence) = (Some(identity), 0);
+                    (self.identity, self.next_sequence, self.known) = (Some(identity), 0, false);
                 }
+                Some(_) if !self.known && !self.in_flight.is_empty() => return Next::Later(None),
                 Some(_) => {}
             }
         }
@@ -192,6 +198,11 @@ impl Partition {
         self.in_flight.remove(&ready.order);
     }
 
+    /// A batch was written.
+    pub(super) fn written(&mut self, ready: &Ready) {
+        self.known |= ready.identity == self.identity;
+    }
+
     /// Whether a batch that came back was the oldest that is not written.
     pub(super) fn is_first(&self, ready: &Ready) -> bool {
         let before = |order: Option<&(u64, u32)>| order.is_none_or(|order| *order > ready.order);
@@ -212,7 +223,7 @@ impl Partition {
     /// Numbers what must go again from 0 under a new identity. Nothing may be on its way.
     pub(super) fn renumber(&mut self, identity: Identity) {
         debug_assert!(self.in_flight.is_empty());
-        (self.identity, self.next_sequence, self.broken) = (Some(identity), 0, false);
+        (self.identity, self.next_sequence, self.broken, self.known) = (Some(identity), 0, false, false);
         for ready in &mut self.again {
             // What was built here is a batch.
             if let Ok(batch) = Batch::parse(&ready.bytes) {

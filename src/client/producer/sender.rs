@@ -451,6 +451,7 @@ impl Sender {
         if code == ErrorCode::NONE || code == ErrorCode::DUPLICATE_SEQUENCE_NUMBER {
             let base_offset = Partition::base_offset(answer.base_offset);
             let append_time = (answer.log_append_time_ms >= 0).then_some(answer.log_append_time_ms);
+            self.partitions[slot].written(&ready);
             finish(&self.accumulator, &ready.delivery, ready.reserved, Outcome::Written { base_offset, append_time });
             return;
         }

@@ -67,13 +67,15 @@ fn serve(broker: &FakeBroker, mut fail: Verdict) -> Arc<Mutex<Log>> {
 }
 
 impl Log {
-    /// Appends as Kafka does: by epoch and sequence, if the batch has them.
+    /// Appends as Kafka does: by epoch and sequence, if the batch has them. Of a producer that it does not know, it takes
+    /// whatever sequence comes first.
     fn append(&mut self, partition: i32, batch: &Batch<'_>) -> (ErrorCode, i64) {
         if batch.has_producer_id() {
             let next = match self.producers.get(&partition) {
                 Some((epoch, next)) if *epoch == batch.producer_epoch() => *next,
                 Some((epoch, _)) if *epoch > batch.producer_epoch() => return (ErrorCode::INVALID_PRODUCER_EPOCH, -1),
-                _ => 0,
+                Some(_) => 0,
+                None => batch.base_sequence(),
             };
             if batch.base_sequence() != next {
                 return (ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, -1);
@@ -126,6 +128,25 @@ async fn records_come_out_in_the_order_they_went_in() {
     assert!(log.lock().batches > 5);
     while_time_passes(&clock, producer.close(Duration::from_secs(1))).await;
     assert!(matches!(send(&producer, "late", None).await, Err(ClientError::Closed(_))));
+}
+
+#[tokio::test]
+async fn the_first_batch_goes_alone_until_the_broker_knows_the_producer() {
+    let broker = FakeBroker::new(1);
+    let mut calls = 0;
+    // As Apache Kafka answers in the moment between telling that it leads a new partition and leading it.
+    let log = serve(
+        &broker,
+        Box::new(move |_, _| {
+            calls += 1;
+            (calls == 1).then_some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+        }),
+    );
+    let (doors, clock) = doors(&broker);
+    let producer = producer(&doors, &[("batch.size", "150"), ("linger.ms", "1000")]);
+    send_many(&clock, &producer, 50).await;
+    while_time_passes(&clock, producer.flush()).await;
+    assert_eq!(log.lock().values[&0], numbers(50));
 }
 
 #[tokio::test]
