@@ -12,7 +12,7 @@ import pytest
 ROUNDS, WARM_UP = 1000, 100
 
 BEGIN = f"""
-    import gc, os, threading
+    import gc, os, pickle, threading
     from pathlib import Path
     import polars as pl, pyarrow as pa
     import strandline as sl
@@ -118,6 +118,17 @@ WAYS = {
         consumer.close()
         thread.join(30)
         assert not thread.is_alive()
+    """,
+    "a stream that is dropped while rows wait in it": """
+        stream = remote.stream("earliest", batch_rows=100)
+        next(stream)
+        del stream
+    """,
+    "a scan that was pickled, and is dropped half way": """
+        part = pickle.loads(pickle.dumps(topic.scan(batch_rows=100).splits(4)[n % 4]))
+        batches = part.to_batches(progress=lambda read, total: None)
+        next(batches)
+        del batches, part
     """,
     "a fork in the middle of a scan": """
         batches = topic.scan(batch_rows=100).to_batches()
