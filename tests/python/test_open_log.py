@@ -64,7 +64,7 @@ def test_a_stopped_broker_s_topics_are_tables_as_they_were(stopped: tuple[Path, 
     assert topic.scan(start=T0_ISO, partitions=[1]).ranges == {1: (10, 100)}
     columns = topic.scan(value="json", columns=["offset", "carrier"], partitions=[0], end=3).to_polars()
     assert columns.rows() == [(0, None), (1, "UA"), (2, "AA")]
-    assert [row for part in scan.split(4) for row in part.to_pyarrow().to_pylist()] == table.to_pylist()
+    assert [row for part in scan.splits(4) for row in part.to_pyarrow().to_pylist()] == table.to_pylist()
     assert listing(folder) == before
 
 
