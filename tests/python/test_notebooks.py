@@ -13,7 +13,13 @@ RUNNER = Path(__file__).with_name("notebook.py")
 
 # What some cells show, so that a notebook which runs and says nothing true is found.
 SHOWN = {
-    "tour": ["Topic 'flights': 4 partitions, 80,000 records", "<Scan of 'flights': 80,000 offsets", "\n80000\n"],
+    "tour": [
+        "Topic 'flights': 4 partitions, 80,000 records",
+        "<Scan of 'flights': 80,000 offsets",
+        "(True, ['offset', 'key'])",
+        "Group 'tour': Empty, 0 members, ",
+        "\n80000\n",
+    ],
     "replace_your_kafka_container": ["1 passed"],
     "explore_a_data_dir": [
         "(['readings'], ['__cluster_metadata', '__consumer_offsets', 'readings'])",
