@@ -5,11 +5,13 @@ Whatever comes from outside, names, keys and values, is escaped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, wait
 from html import escape
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import TYPE_CHECKING, TypeVar
 
-from strandline.errors import KafkaError
+from strandline.errors import KafkaError, RequestTimedOutError
 
 if TYPE_CHECKING:
     from strandline._strandline import Admin, Client, Cluster, Message, Topic
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from strandline.scan import Scan
     from strandline.types import GroupDescription, TimeSpan, TopicDescription
 
+_T = TypeVar("_T")
+
+# How long a look at something may take, in seconds.
+PATIENCE = 5.0
 # More than this is for a query, not for a look.
 _ROWS = 20
 
@@ -25,6 +31,25 @@ _ROWS = 20
 _BARS = "▁▂▃▄▅▆▇█"
 # About how much of a key or a value is shown.
 _BYTES = 200
+
+
+def in_time(ask: Callable[[], _T]) -> _T:
+    """Ask a cluster, and wait no longer than whoever looks at a notebook would; raise what `ask` raises.
+
+    The clients' calls go on for a minute where nobody answers. The thread that waits for one is left to that, and ends.
+    """
+    answer: Future[_T] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    Thread(target=work, name="strandline-look", daemon=True).start()
+    if not wait([answer], PATIENCE).done:
+        raise RequestTimedOutError(f"no answer within {PATIENCE:g} s")
+    return answer.result()
 
 
 def _page(sentence: str, heads: Sequence[str], rows: Iterable[Sequence[object]], note: str = "") -> str:
@@ -68,18 +93,22 @@ def sparkline(spans: Sequence[TimeSpan]) -> str:
 def cluster(cluster: Cluster | Client) -> str:
     """Show a cluster's topics, with what they hold."""
     try:
-        admin = cluster.admin()
-        topics = admin.describe_topics()
-        sizes = _sizes(admin, topics)
-        shown = topics[:_ROWS]
-        names = [(topic.name, partition.partition) for topic in shown for partition in topic.partitions]
-        starts, ends = admin.earliest_offsets(names), admin.latest_offsets(names)
+        rows = in_time(lambda: _topics(cluster.admin()))
     except KafkaError:
         return _page(repr(cluster), (), ())
+    return _page(repr(cluster), ("topic", "partitions", "records", "size"), rows)
+
+
+def _topics(admin: Admin) -> list[tuple[object, ...]]:
+    topics = admin.describe_topics()
+    sizes = _sizes(admin, topics)
+    shown = topics[:_ROWS]
+    names = [(topic.name, partition.partition) for topic in shown for partition in topic.partitions]
+    starts, ends = admin.earliest_offsets(names), admin.latest_offsets(names)
     counts: dict[str, int] = {}
     for name, end in ends.items():
         counts[name.topic] = counts.get(name.topic, 0) + end - starts[name]
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (
             topic.name,
             len(topic.partitions),
@@ -89,8 +118,7 @@ def cluster(cluster: Cluster | Client) -> str:
         for topic in shown
     ]
     # The rest is counted, and not asked for.
-    rest = [("", 0, 0, "")] * (len(topics) - len(shown))
-    return _page(repr(cluster), ("topic", "partitions", "records", "size"), [*rows, *rest])
+    return rows + [()] * (len(topics) - len(shown))
 
 
 def _sizes(admin: Admin, topics: Sequence[TopicDescription]) -> dict[tuple[str, int], int]:
@@ -107,13 +135,17 @@ def _sizes(admin: Admin, topics: Sequence[TopicDescription]) -> dict[tuple[str, 
 def topic(topic: Topic, admin: Admin) -> str:
     """Show a topic's partitions, their offsets, sizes, leaders and who is in sync, and when its records came."""
     try:
-        described = topic.describe()
-        starts, ends = topic.earliest_offsets(), topic.latest_offsets()
-        sizes = _sizes(admin, [described])
-        rate = sparkline(topic.records_over_time(24))
+        rows, rate = in_time(lambda: (_partition_rows(topic, admin), sparkline(topic.records_over_time(24))))
     except KafkaError:
         return _page(repr(topic), (), ())
-    rows = [
+    return _page(repr(topic), ("partition", "from", "to", "records", "size", "leader", "in sync"), rows, rate)
+
+
+def _partition_rows(topic: Topic, admin: Admin) -> list[tuple[object, ...]]:
+    described = topic.describe()
+    starts, ends = topic.earliest_offsets(), topic.latest_offsets()
+    sizes = _sizes(admin, [described])
+    return [
         (
             known.partition,
             start,
@@ -123,9 +155,9 @@ def topic(topic: Topic, admin: Admin) -> str:
             known.leader,
             ", ".join(map(str, known.isr)),
         )
+        # Partitions may be added between the questions.
         for known, start, end in zip(described.partitions, starts, ends, strict=False)
     ]
-    return _page(repr(topic), ("partition", "from", "to", "records", "size", "leader", "in sync"), rows, rate)
 
 
 def scan(scan: Scan) -> str:
@@ -148,14 +180,16 @@ def group(group: GroupDescription) -> str:
 def group_lag(group: Group) -> str:
     """Show where a group is in each partition, how far it is behind, and which member reads it."""
     try:
-        members, lag = group.describe().members, group.lag()
-    except KafkaError:
-        return _page(repr(group), (), ())
+        described, lag = in_time(lambda: (group.describe(), group.lag()))
+    except KafkaError as error:
+        return _page(f"Group '{group.group_id}': {error}", (), ())
+    members = described.members
     readers = {name: member.client_id for member in members for name in member.assignment}
     rows = [
         (name.topic, name.partition, *_place(lag.get(name)), readers.get(name, "")) for name in sorted({*lag, *readers})
     ]
-    return _page(repr(group), ("topic", "partition", "committed", "end", "lag", "client"), rows)
+    sentence = group._told(described, lag)
+    return _page(sentence, ("topic", "partition", "committed", "end", "lag", "client"), rows)
 
 
 def _place(lag: Lag | None) -> tuple[object, object, object]:

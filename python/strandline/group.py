@@ -65,10 +65,14 @@ class Group:
 
     def __repr__(self) -> str:
         """Tell its state, and how far it is behind in all."""
+        from strandline import _html
+
         try:
-            described, lag = self.describe(), self.lag()
+            return self._told(*_html.in_time(lambda: (self.describe(), self.lag())))
         except KafkaError as error:
             return f"Group '{self._group_id}': {error}"
+
+    def _told(self, described: GroupDescription, lag: dict[TopicPartition, Lag]) -> str:
         members, partitions = len(described.members), len(lag)
         behind = sum(place.records for place in lag.values())
         return (

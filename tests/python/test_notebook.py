@@ -3,6 +3,7 @@
 import datetime as dt
 import itertools
 import re
+import socket
 from xml.etree import ElementTree
 
 import pytest
@@ -184,3 +185,16 @@ def test_a_sparkline_shows_the_least_and_leaves_nothing_empty() -> None:
     assert drawn(7, 7) == "██"
     assert drawn(0, 0) == "  "
     assert sparkline([]) == ""
+
+
+def test_a_look_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("strandline._html.PATIENCE", 0.2)
+    # It takes connections, and says nothing.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = sl.connect(f"127.0.0.1:{silent.getsockname()[1]}")
+        group = client.group("g")
+        assert repr(group) == "Group 'g': no answer within 0.2 s"
+        assert shown(group) == (repr(group), [], "")
+        assert shown(client) == (repr(client), [], "")
+        topic = client.topic("t")
+        assert shown(topic) == ("Topic 't': no answer within 2 s", [], "")
