@@ -11,6 +11,17 @@ A real broker in this process, or a client of any Kafka cluster:
 ...         print(message.key, message.value)
 b'UA' b'EWR-IAH'
 
+`async_producer`, `async_consumer` and `async_admin` give the same for asyncio:
+
+>>> import asyncio
+>>> async def main():
+...     async with sl.Cluster() as cluster, cluster.async_producer() as producer:
+...         await asyncio.gather(*[producer.send("flights", carrier) for carrier in ("UA", "AA")])
+...         async with cluster.async_consumer("flights", auto_offset_reset="earliest", stop_at_end=True) as consumer:
+...             return [message.value async for message in consumer]
+>>> asyncio.run(main())
+[b'UA', b'AA']
+
 `connect("kafka.example:9092")` gives the same producer, consumer, topic and admin for a cluster that runs elsewhere,
 and `open_log("/var/lib/kafka")` the topics in the data dir of a broker that has stopped.
 Kafka's configuration keys are keywords with underscores; Kafka's errors are exceptions, in `strandline.errors`; the
@@ -23,6 +34,10 @@ Python sees of them.
 from strandline import errors, types
 from strandline._strandline import (
     Admin,
+    AsyncAdmin,
+    AsyncConsumer,
+    AsyncDelivery,
+    AsyncProducer,
     Client,
     Clock,
     Cluster,
@@ -46,6 +61,10 @@ from strandline.types import TopicPartition
 
 __all__ = [
     "Admin",
+    "AsyncAdmin",
+    "AsyncConsumer",
+    "AsyncDelivery",
+    "AsyncProducer",
     "Client",
     "Clock",
     "Cluster",

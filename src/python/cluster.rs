@@ -15,10 +15,12 @@ use crate::broker::Broker;
 use crate::cluster::{BrokerSettings, RunningBroker, StartError};
 use crate::protocol::ErrorCode;
 
-use super::admin::Admin;
+use super::admin::{Admin, AsyncAdmin};
+use super::call::{Call, nothing};
 use super::clock::{Clock, Time};
-use super::consumer::Consumer;
-use super::producer::Producer;
+use super::consumer::{AsyncConsumer, Consumer, Wanted};
+use super::coroutine::Coroutine;
+use super::producer::{AsyncProducer, Producer};
 use super::runtime::{self, Close, Closing, Home};
 use super::source::Source;
 use super::topic::{self, Topic};
@@ -136,6 +138,23 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    fn closing(&self) -> PyResult<Call> {
+        let (brokers, source) = self.inner.get()?;
+        let (brokers, source) = (brokers.clone(), source.clone());
+        let closing = async move {
+            source.close(CLOSE_CLIENTS).await;
+            let (running, temporary) = brokers.take();
+            Brokers::stop(running, temporary).await
+        };
+        let closing = Call::raw(closing, |py, closed: Result<(), String>| match closed {
+            Ok(()) => Ok(py.None()),
+            Err(sentence) => Err(errors::coded(ErrorCode::KAFKA_STORAGE_ERROR, sentence)),
+        });
+        Ok(closing.whole())
+    }
+}
+
 fn started(error: StartError) -> PyErr {
     let sentence = error.to_string();
     match error {
@@ -247,7 +266,7 @@ impl Cluster {
         replication_factor: Option<i16>,
         config: Option<&Bound<'_, PyDict>>,
         configs: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Topic> {
+    ) -> PyResult<Py<PyAny>> {
         topic::create(py, self.source()?, name, partitions, replication_factor, convert::configs(config, configs)?)
     }
 
@@ -285,7 +304,7 @@ impl Cluster {
         config: Option<&Bound<'_, PyDict>>,
         configs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Consumer> {
-        Consumer::make(py, self.source()?, topics, group_id, stop_at_end, config, configs)
+        Consumer::make(py, self.source()?, Wanted { topics, group_id, stop_at_end, config, keywords: configs })
     }
 
     /// The admin client: topics, partitions, configs, groups and their offsets.
@@ -293,16 +312,40 @@ impl Cluster {
         Ok(Admin::new(self.source()?))
     }
 
+    /// A producer for asyncio, with the keys of `producer`; see `AsyncProducer`.
+    #[pyo3(signature = (config=None, **configs))]
+    fn async_producer(
+        &self,
+        py: Python<'_>,
+        config: Option<&Bound<'_, PyDict>>,
+        configs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<AsyncProducer> {
+        AsyncProducer::make(py, self.source()?, config, configs)
+    }
+
+    /// A consumer of these topics for asyncio, with the options of `consumer`; see `AsyncConsumer`.
+    #[pyo3(signature = (*topics, group_id=None, stop_at_end=false, config=None, **configs))]
+    fn async_consumer(
+        &self,
+        py: Python<'_>,
+        topics: Vec<String>,
+        group_id: Option<&str>,
+        stop_at_end: bool,
+        config: Option<&Bound<'_, PyDict>>,
+        configs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<AsyncConsumer> {
+        AsyncConsumer::make(py, self.source()?, Wanted { topics, group_id, stop_at_end, config, keywords: configs })
+    }
+
+    /// The admin client for asyncio; see `AsyncAdmin`.
+    fn async_admin(&self) -> PyResult<AsyncAdmin> {
+        Ok(AsyncAdmin::new(self.source()?))
+    }
+
     /// Close the producers and consumers that were made here, stop the broker, and delete a temporary data dir; a second
     /// call does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let (brokers, source) = self.inner.get()?;
-        let closing = async {
-            source.close(CLOSE_CLIENTS).await;
-            let (running, temporary) = brokers.take();
-            Brokers::stop(running, temporary).await
-        };
-        runtime::wait(py, closing)?.map_err(|sentence| errors::coded(ErrorCode::KAFKA_STORAGE_ERROR, sentence))
+        self.closing()?.wait(py).map(drop)
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -312,6 +355,16 @@ impl Cluster {
     #[pyo3(signature = (*_exception))]
     fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
         self.close(py)
+    }
+
+    fn __aenter__(slf: &Bound<'_, Self>) -> Coroutine {
+        Coroutine::enters("Cluster.__aenter__", slf)
+    }
+
+    /// Closes it as `close` does, and leaves the event loop free meanwhile.
+    #[pyo3(signature = (*_exception))]
+    fn __aexit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyTuple>) -> PyResult<Coroutine> {
+        Ok(slf.get().closing()?.later("Cluster.__aexit__", slf))
     }
 
     fn __repr__(&self) -> PyResult<String> {
@@ -357,6 +410,13 @@ pub(crate) fn connect(
     Ok(Client { source: Home::new("client", source) })
 }
 
+impl Client {
+    fn closing(&self) -> PyResult<Call> {
+        let source = self.source.get()?.clone();
+        Ok(Call::raw(async move { source.close(CLOSE_CLIENTS).await }, nothing).whole())
+    }
+}
+
 #[pymethods]
 impl Client {
     /// Where the cluster is.
@@ -375,7 +435,7 @@ impl Client {
         replication_factor: Option<i16>,
         config: Option<&Bound<'_, PyDict>>,
         configs: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Topic> {
+    ) -> PyResult<Py<PyAny>> {
         topic::create(py, self.source.get()?, name, partitions, replication_factor, convert::configs(config, configs)?)
     }
 
@@ -411,7 +471,7 @@ impl Client {
         config: Option<&Bound<'_, PyDict>>,
         configs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Consumer> {
-        Consumer::make(py, self.source.get()?, topics, group_id, stop_at_end, config, configs)
+        Consumer::make(py, self.source.get()?, Wanted { topics, group_id, stop_at_end, config, keywords: configs })
     }
 
     /// The admin client: topics, partitions, configs, groups and their offsets.
@@ -419,10 +479,39 @@ impl Client {
         Ok(Admin::new(self.source.get()?))
     }
 
+    /// A producer for asyncio, with the keys of `producer`; see `AsyncProducer`.
+    #[pyo3(signature = (config=None, **configs))]
+    fn async_producer(
+        &self,
+        py: Python<'_>,
+        config: Option<&Bound<'_, PyDict>>,
+        configs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<AsyncProducer> {
+        AsyncProducer::make(py, self.source.get()?, config, configs)
+    }
+
+    /// A consumer of these topics for asyncio, with the options of `consumer`; see `AsyncConsumer`.
+    #[pyo3(signature = (*topics, group_id=None, stop_at_end=false, config=None, **configs))]
+    fn async_consumer(
+        &self,
+        py: Python<'_>,
+        topics: Vec<String>,
+        group_id: Option<&str>,
+        stop_at_end: bool,
+        config: Option<&Bound<'_, PyDict>>,
+        configs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<AsyncConsumer> {
+        AsyncConsumer::make(py, self.source.get()?, Wanted { topics, group_id, stop_at_end, config, keywords: configs })
+    }
+
+    /// The admin client for asyncio; see `AsyncAdmin`.
+    fn async_admin(&self) -> PyResult<AsyncAdmin> {
+        Ok(AsyncAdmin::new(self.source.get()?))
+    }
+
     /// Close the producers and consumers that were made here; a second call does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let source = self.source.get()?;
-        runtime::wait(py, source.close(CLOSE_CLIENTS))
+        self.closing()?.wait(py).map(drop)
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -432,6 +521,16 @@ impl Client {
     #[pyo3(signature = (*_exception))]
     fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
         self.close(py)
+    }
+
+    fn __aenter__(slf: &Bound<'_, Self>) -> Coroutine {
+        Coroutine::enters("Client.__aenter__", slf)
+    }
+
+    /// Closes what was made here as `close` does, and leaves the event loop free meanwhile.
+    #[pyo3(signature = (*_exception))]
+    fn __aexit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyTuple>) -> PyResult<Coroutine> {
+        Ok(slf.get().closing()?.later("Client.__aexit__", slf))
     }
 
     fn __repr__(&self) -> PyResult<String> {

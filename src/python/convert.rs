@@ -6,6 +6,7 @@ use std::time::Duration;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyInt, PyList, PyMemoryView, PyString, PyTuple};
+use pyo3::{PyClass, PyClassInitializer};
 
 use crate::common::ids::Timestamp;
 use crate::config::ConfigError;
@@ -37,6 +38,21 @@ fn other_bytes(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<u8>> {
     };
     let view = PyMemoryView::from(value).map_err(|_| refused())?;
     Ok(view.call_method0("tobytes")?.cast_into::<PyBytes>()?.as_bytes().to_vec())
+}
+
+/// An object that the garbage collector does not look at. Of a hundred thousand deliveries it would look at each several
+/// times, and find nothing: they hold what waits for them only until they are done.
+#[inline]
+pub(crate) fn untracked<T: PyClass + Into<PyClassInitializer<T>>>(py: Python<'_>, value: T) -> PyResult<Py<T>> {
+    let made = Py::new(py, value)?;
+    // SAFETY: it is an object that was made right here, and nobody else has it; one that is not tracked is left alone.
+    #[allow(unsafe_code)]
+    unsafe {
+        if pyo3::ffi::PyObject_GC_IsTracked(made.as_ptr()) == 1 {
+            pyo3::ffi::PyObject_GC_UnTrack(made.as_ptr().cast());
+        }
+    }
+    Ok(made)
 }
 
 /// Keys and values as Kafka writes them: what `config` names with dots, then the keywords, underscores for dots.

@@ -16,14 +16,20 @@
 //! | `stream` | a topic that is followed: what `strandline/stream.py` stands on |
 //! | `travel` | a scan on its way to another process |
 //! | `table` | a table as records: `Producer.send_table` |
-//! | `delivery`, `message` | what a producer returns, what a consumer hands out |
+//! | `delivery`, `async_delivery`, `message` | what a producer returns, what a consumer hands out |
+//! | `awaitable`, `coroutine` | how an event loop awaits what runs on the runtime |
+//! | `call` | a method said once, for the class whose methods wait and the one whose are awaited |
 //! | `types` | the named tuples of `strandline/types.py` |
 
 mod admin;
+mod async_delivery;
+mod awaitable;
+mod call;
 mod clock;
 mod cluster;
 mod consumer;
 mod convert;
+mod coroutine;
 mod data_dir;
 mod delivery;
 mod errors;
@@ -49,13 +55,15 @@ mod _strandline {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::admin::Admin;
+    use super::admin::{Admin, AsyncAdmin};
+    #[pymodule_export]
+    use super::async_delivery::AsyncDelivery;
     #[pymodule_export]
     use super::clock::Clock;
     #[pymodule_export]
     use super::cluster::{Client, Cluster, connect};
     #[pymodule_export]
-    use super::consumer::Consumer;
+    use super::consumer::{AsyncConsumer, Consumer};
     #[pymodule_export]
     use super::data_dir::{DataDir, DataDirTopic, open_log};
     #[pymodule_export]
@@ -67,7 +75,7 @@ mod _strandline {
     #[pymodule_export]
     use super::message::Message;
     #[pymodule_export]
-    use super::producer::Producer;
+    use super::producer::{AsyncProducer, Producer};
     #[pymodule_export]
     use super::runtime::{_after_fork, _at_exit};
     #[pymodule_export]

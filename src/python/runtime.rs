@@ -21,7 +21,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use super::delivery::Awaiting;
+use super::awaitable::Awaiting;
 use super::errors;
 
 /// How long Ctrl-C waits at most.
@@ -176,7 +176,7 @@ pub(crate) fn handle() -> PyResult<&'static Handle> {
 }
 
 /// What this process's event loops wait for.
-pub(super) fn awaiting() -> PyResult<&'static Awaiting> {
+pub(crate) fn awaiting() -> PyResult<&'static Awaiting> {
     handle()?;
     let started = process().ok_or_else(|| PyRuntimeError::new_err("strandline was not started"))?;
     Ok(&started.awaiting)

@@ -95,6 +95,11 @@ impl Source {
         Ok(&self.admin)
     }
 
+    /// The same, for a call that may outlive whoever made it.
+    pub(crate) fn asker(self: &Arc<Self>) -> PyResult<Asker> {
+        self.admin().map(|_| Asker(self.clone()))
+    }
+
     /// A client's configuration: what was given for all, then `config`, then the keywords; `own` counts least.
     pub(crate) fn values(
         &self,
@@ -123,6 +128,17 @@ impl Source {
     pub(crate) async fn close(&self, within: Duration) {
         self.clients.close(within).await;
         self.admin.close();
+    }
+}
+
+/// An admin client, and all that must live as long as it.
+pub(crate) struct Asker(Arc<Source>);
+
+impl std::ops::Deref for Asker {
+    type Target = Admin;
+
+    fn deref(&self) -> &Admin {
+        &self.0.admin
     }
 }
 

@@ -1,6 +1,7 @@
 //! A table as records: what `Producer.send_table` takes, and the import of what speaks Arrow's PyCapsule interface.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::ffi::{FFI_ArrowArray, from_ffi};
 use arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
@@ -16,6 +17,8 @@ use crate::arrow::{SendError, TableOptions, TablePlan, TableSender};
 use crate::client::producer::bulk::BulkReport;
 use crate::client::producer::{Bulk, Producer};
 
+use super::call::Call;
+use super::producer::Inner;
 use super::scan::{ARRAY, SCHEMA, STREAM};
 use super::types::tuple;
 use super::{errors, runtime};
@@ -63,6 +66,16 @@ fn made(given: Option<&Bound<'_, PyAny>>, what: &str, default: Made) -> PyResult
     given.extract().map(Made::Object).map_err(wrong)
 }
 
+/// How long a thread that sends a table goes on before it looks whether anyone still waits for it.
+const STEP: Duration = Duration::from_millis(100);
+
+/// What of a table is sent, and how.
+fn read(data: &Bound<'_, PyAny>, options: &TableOptions) -> PyResult<(Batches, TablePlan)> {
+    let batches = import(data)?;
+    let plan = TablePlan::new(&batches.schema(), options).map_err(error)?;
+    Ok((batches, plan))
+}
+
 /// Sends a table; Ctrl-C ends it, and what was taken by then is sent.
 pub(super) fn send<'py>(
     py: Python<'py>,
@@ -71,8 +84,7 @@ pub(super) fn send<'py>(
     data: &Bound<'py, PyAny>,
     options: &TableOptions,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let batches = import(data)?;
-    let plan = TablePlan::new(&batches.schema(), options).map_err(error)?;
+    let (batches, plan) = read(data, options)?;
     let within = producer.config().max_block;
     let topic = runtime::wait(py, producer.partitions(topic, within))?.map_err(errors::client)?;
     let bulk = Bulk::new(producer, &topic.name).map_err(errors::client)?;
@@ -84,6 +96,37 @@ pub(super) fn send<'py>(
     })?
     .map_err(error)?;
     report(py, sender.into_report())
+}
+
+/// Sends a table from a thread of the runtime: reading it may run Python, or take long. When nobody waits any more, what
+/// was taken by then is sent.
+pub(super) fn send_later(
+    inner: Arc<Inner>,
+    topic: String,
+    data: &Bound<'_, PyAny>,
+    options: &TableOptions,
+) -> PyResult<Call> {
+    let (batches, plan) = read(data, options)?;
+    let waits = Arc::new(());
+    let sending = async move {
+        let producer = inner.sender();
+        let topic = producer.partitions(&topic, producer.config().max_block).await?;
+        let (waited, inner) = (Arc::downgrade(&waits), inner.clone());
+        let thread = tokio::task::spawn_blocking(move || {
+            let bulk = Bulk::new(inner.sender(), &topic.name)?;
+            let mut sender = TableSender::new(plan, batches, bulk)?;
+            while !sender.advance(STEP)? {
+                if waited.strong_count() == 0 || runtime::running().is_none() {
+                    break;
+                }
+            }
+            Ok::<_, SendError>(sender.into_report())
+        });
+        let done = thread.await;
+        drop(waits);
+        done.unwrap_or_else(|_| Err(SendError::Invalid("the thread that sent the table failed".to_owned())))
+    };
+    Ok(Call::raw(sending, |py, done| Ok(report(py, done.map_err(error)?)?.unbind())))
 }
 
 fn report(py: Python<'_>, report: BulkReport) -> PyResult<Bound<'_, PyAny>> {

@@ -45,9 +45,8 @@ pub(crate) fn create(
     partitions: i32,
     replication_factor: Option<i16>,
     configs: Vec<(String, String)>,
-) -> PyResult<Topic> {
-    let made = admin::create_topics(py, source, [(name.to_owned(), partitions)], replication_factor, configs)?;
-    Ok(made.into_iter().next().unwrap_or_else(|| Topic::new(source, name)))
+) -> PyResult<Py<PyAny>> {
+    admin::create_topics(source, [(name.to_owned(), partitions)], replication_factor, configs, true)?.wait(py)
 }
 
 /// The one result of a call about one thing.

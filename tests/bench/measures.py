@@ -21,6 +21,7 @@ from support.topics import at, create
 LOAD = Path(__file__).with_name("load.py")
 PYTHON = Path(__file__).with_name("python_client.py")
 TABLES = Path(__file__).with_name("tables.py")
+ASYNC = Path(__file__).with_name("async_client.py")
 RECORD = 1024
 
 Figures = dict[str, float]
@@ -41,10 +42,11 @@ class Sizes:
     repeats: int  # how often it does so; the best counts, for whatever else the machine does only slows it down
     counted: int  # records that are counted without being read
     tests: int  # that a pytest run has
+    awaited: int  # sends that are awaited together
 
 
-FULL = Sizes(2_000_000, 500_000, 20, 10_000, 4_000_000, 5_000, 3, 1_000_000, 3, 10_000_000, 50)
-QUICK = Sizes(100_000, 50_000, 3, 500, 100_000, 200, 1, 100_000, 1, 1_000_000, 5)
+FULL = Sizes(2_000_000, 500_000, 20, 10_000, 4_000_000, 5_000, 3, 1_000_000, 3, 10_000_000, 50, 100_000)
+QUICK = Sizes(100_000, 50_000, 3, 500, 100_000, 200, 1, 100_000, 1, 1_000_000, 5, 10_000)
 
 # Starts a broker of one kind on the data in a folder, which is made where it is not there.
 Start = Callable[[Path], Broker]
@@ -294,6 +296,25 @@ def tables(start: Start, folder: Path, sizes: Sizes) -> Figures:
     return figures
 
 
+def awaited(start: Start, folder: Path, sizes: Sizes) -> Figures:
+    """Sends that are awaited together, by our asyncio client and by aiokafka in turn."""
+    best: Figures = {}
+
+    def measure(place: str, bootstrap: str) -> None:
+        for _ in range(sizes.repeats):
+            for client in ("aiokafka", "strandline"):
+                for loop in ("asyncio", "uvloop"):
+                    rate = told(ASYNC, client, bootstrap, sizes.awaited, loop)["send"]
+                    key = f"{loop} {place} {client}"
+                    best[key] = max(rate / 1000, best.get(key, 0))
+
+    with running(start, folder) as broker:
+        measure("served", broker.bootstrap)
+    if broker.name == "strandline":
+        measure("inside", "-")
+    return best
+
+
 MEASURES: dict[str, Callable[[Start, Path, Sizes], Figures]] = {
     "starting": starting,
     "throughput": throughput,
@@ -302,4 +323,5 @@ MEASURES: dict[str, Callable[[Start, Path, Sizes], Figures]] = {
     "recovery": recovery,
     "python": python,
     "tables": tables,
+    "async": awaited,
 }

@@ -68,6 +68,14 @@ PYTHON_ROWS = [
     ("iterate, Apache Kafka", "kafka", "python iterate served", ""),
 ]
 
+# The same for sends that are awaited together.
+ASYNC_ROWS = [
+    ("{awaited:,} sends awaited together, broker in the same process", "strandline", "asyncio inside", ">= 300"),
+    ("the same in uvloop", "strandline", "uvloop inside", ">= 300"),
+    ("the same, `strandline serve`", "strandline", "asyncio served", ""),
+    ("the same, Apache Kafka", "kafka", "asyncio served", ""),
+]
+
 
 # Topics as tables: where the broker is, the figure, and how many times better than what counts.
 TABLE_ROWS = [
@@ -121,17 +129,19 @@ def table(found: dict[str, Figures], sizes: dict[str, float]) -> list[str]:
     return lines
 
 
-def python_table(found: dict[str, Figures]) -> list[str]:
-    """The same for the Python clients, each against the same broker."""
+def client_table(
+    found: dict[str, Figures], rows: list[tuple[str, str, str, str]], title: str, peer: str, sizes: dict[str, float]
+) -> list[str]:
+    """The same for our client and a peer, each against the same broker."""
     lines = []
-    for label, broker, figure, reach in PYTHON_ROWS:
-        theirs, ours = (found.get(broker, {}).get(f"{figure} {client}") for client in ("confluent", "strandline"))
+    for label, broker, figure, reach in rows:
+        theirs, ours = (
+            found.get(broker, {}).get(f"{figure} {client}") for client in (peer.split("-")[0], "strandline")
+        )
         if theirs is not None or ours is not None:
-            lines.append(f"| {label} | {shown(theirs)} | {shown(ours)} | {times(ours, theirs)} | {reach} |")
-    heads = [
-        "| Python, thousand records/s | confluent-kafka | strandline | times better | to reach |",
-        "|---|---|---|---|---|",
-    ]
+            told = label.format(**sizes)
+            lines.append(f"| {told} | {shown(theirs)} | {shown(ours)} | {times(ours, theirs)} | {reach} |")
+    heads = [f"| {title} | {peer} | strandline | times better | to reach |", "|---|---|---|---|---|"]
     return ["", *heads, *lines] if lines else []
 
 
@@ -211,8 +221,11 @@ def main() -> int:
         "log": sizes.log * 1024 / 1e9,
         "connections": sizes.connections,
         "counted": sizes.counted,
+        "awaited": sizes.awaited,
     }
-    lines = [*table(found, counts), *python_table(found), *tables_table(found, counts), "", machine()]
+    threads = client_table(found, PYTHON_ROWS, "Python, thousand records/s", "confluent-kafka", counts)
+    loops = client_table(found, ASYNC_ROWS, "asyncio, thousand sends/s", "aiokafka", counts)
+    lines = [*table(found, counts), *threads, *loops, *tables_table(found, counts), "", machine()]
     print("\n" + "\n".join(lines))
     results = ROOT / "bench-results"
     results.mkdir(exist_ok=True)

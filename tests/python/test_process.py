@@ -44,6 +44,30 @@ SENT = """
             first.send("t", b"v", partition=0)
 """
 
+ASYNC = """
+    import asyncio, uvloop
+
+    async def iterate(**options):
+        consumer = cluster.async_consumer("t", **options)
+        async for message in consumer:
+            pass
+
+    async def send(count, wait):
+        producer = cluster.async_producer(linger_ms=1)
+        sent = [producer.send("t", b"v") for _ in range(count)]
+        if wait:
+            await asyncio.gather(*sent)
+
+    async def send_for_ever():
+        while True:
+            await send(100, wait=True)
+
+    async def leave_tasks():
+        tasks = [asyncio.create_task(iterate(group_id="g")), asyncio.create_task(send_for_ever())]
+        await asyncio.sleep(0.1)
+        return tasks
+"""
+
 WAITS = {
     "iterating": "for message in cluster.consumer('t'): pass",
     "iterating in a group": "for message in cluster.consumer('t', group_id='g'): pass",
@@ -56,6 +80,9 @@ WAITS = {
     "a scan": "sl.connect('127.0.0.1:1').topic('t').scan()",
     "an answer for the admin": "sl.connect('127.0.0.1:1').admin().list_topics()",
     "a consumer's offsets": "sl.connect('127.0.0.1:1').consumer('t').end_offsets([sl.TopicPartition('t', 0)])",
+    "async iterating": "asyncio.run(iterate())",
+    "async iterating in a group": "asyncio.run(iterate(group_id='g'))",
+    "async sending": "asyncio.run(send_for_ever())",
 }
 
 
@@ -63,6 +90,7 @@ WAITS = {
 def test_ctrl_c_ends_a_wait(wait: str) -> None:
     code, output = interrupted(
         PREPARE
+        + ASYNC
         + f"""
     import pyarrow
     table = pyarrow.table({{"v": ["a"]}})
@@ -103,13 +131,20 @@ OPEN = {
         "p = cluster.producer(); "
         "threading.Thread(target=lambda: [p.send('t', b'v') for _ in iter(int, 1)], daemon=True).start()"
     ),
+    "async sent": "asyncio.run(send(1000, wait=True))",
+    "async not awaited": "asyncio.run(send(1000, wait=False))",
+    "async tasks": "asyncio.run(leave_tasks())",
+    "uvloop tasks": "uvloop.run(leave_tasks())",
+    "a loop that stands still": "loop = asyncio.new_event_loop(); tasks = loop.run_until_complete(leave_tasks())",
+    "a loop in a thread": "threading.Thread(target=asyncio.run, args=(send_for_ever(),), daemon=True).start()",
+    "an async iteration in a thread": "threading.Thread(target=uvloop.run, args=(iterate(),), daemon=True).start()",
 }
 
 
 @pytest.mark.parametrize("left", OPEN.values(), ids=OPEN.keys())
 def test_an_exit_with_open_objects_is_quiet_and_leaves_no_folder(left: str) -> None:
     for _ in range(4):
-        done = run(PREPARE + SENT + f"    {left}\n    print(cluster.data_dir)\n")
+        done = run(PREPARE + SENT + ASYNC + f"    {left}\n    print(cluster.data_dir)\n")
         assert (done.returncode, done.stderr) == (0, "")
         assert not os.path.exists(done.stdout.strip())
 
@@ -124,6 +159,30 @@ def test_what_was_sent_is_written_before_the_interpreter_ends(cluster: sl.Cluste
     done = run(script, cluster.bootstrap_servers, topic.name)
     assert (done.returncode, done.stderr) == (0, "")
     assert topic.record_count == 1000
+
+
+def test_a_loop_that_is_closed_while_completions_are_on_the_way_is_left_alone() -> None:
+    done = run(
+        PREPARE
+        + ASYNC
+        + """
+    producer = cluster.async_producer(linger_ms=0)
+
+    async def send_some():
+        sent = [producer.send("t", b"v") for _ in range(100)]
+        for one in sent:
+            one.add_done_callback(lambda _: None)
+        asking = cluster.async_admin().list_topics()
+        asking.send(None)
+        return sent, asking
+
+    for number in range(200):
+        (uvloop.run if number % 2 else asyncio.run)(send_some())
+    asyncio.run(producer.close())
+    print(cluster.topic("t").record_count)
+    """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "20000\n", "")
 
 
 def test_an_uncaught_error_ends_as_ever() -> None:
@@ -185,6 +244,56 @@ def test_a_forked_child_makes_its_own_and_leaves_the_parent_s_alone(leave: str) 
     """
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "well\n", "")
+
+
+def test_a_child_forked_from_an_event_loop_makes_its_own() -> None:
+    done = run(
+        PREPARE
+        + """
+    import asyncio, os
+    servers = cluster.bootstrap_servers
+
+    async def refused(call):
+        try:
+            it = call()
+            if asyncio.iscoroutine(it):
+                await it
+        except sl.errors.ForkedError:
+            return True
+        return False
+
+    async def child(producer, sent, consumer, admin):
+        calls = [
+            lambda: producer.send("t", b"v"), producer.flush, producer.close, lambda: sent, sent.result, consumer.poll,
+            consumer.commit, lambda: anext(consumer), consumer.assignment, consumer.close, admin.list_topics,
+            cluster.async_producer, cluster.async_admin, lambda: cluster.async_consumer("t"),
+        ]
+        assert all([await refused(call) for call in calls]), [await refused(call) for call in calls]
+        async with sl.connect(servers) as client, client.async_producer() as own:
+            await own.send("t", b"child", partition=1)
+
+    async def main():
+        async with cluster.async_producer(linger_ms=1) as producer, cluster.async_admin() as admin:
+            consumer = cluster.async_consumer("t", group_id="g", auto_offset_reset="earliest")
+            for _ in range(5):
+                sent = producer.send("t", b"parent", partition=0)
+                waiting = asyncio.gather(sent, consumer.poll(), admin.list_topics())
+                await asyncio.sleep(0)
+                pid = os.fork()
+                if pid == 0:
+                    # The loop is the parent's too: a child runs one of its own.
+                    asyncio._set_running_loop(None)
+                    asyncio.run(child(producer, sent, consumer, admin))
+                    os._exit(0)
+                assert os.waitpid(pid, 0)[1] == 0
+                await waiting
+            await consumer.close()
+
+    asyncio.run(main())
+    print(cluster.topic("t").record_count)
+    """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "10\n", "")
 
 
 def test_forks_under_load_are_safe() -> None:

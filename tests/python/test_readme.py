@@ -22,7 +22,7 @@ def section(title: str) -> list[str]:
 
 def checked(tmp_path: Path) -> Path:
     """The examples as modules: what a marker marks stands behind it."""
-    for title in ("From Python", "In pytest"):
+    for title in ("From Python", "From asyncio", "In pytest"):
         blocks = section(title)
         code = "\n\n".join(blocks)
         if code.rstrip().endswith(")") and blocks[-1].startswith("@"):
@@ -79,3 +79,10 @@ def test_what_is_told_for_python_runs(tmp_path: Path, capsys: pytest.CaptureFixt
         assert [part.count() for part in names["parts"]] == [1, 1, 1]  # type: ignore[attr-defined]
         assert names["batch"].num_rows > 0  # type: ignore[attr-defined]
     assert capsys.readouterr().out == "0\n"
+
+
+def test_what_is_told_for_asyncio_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    [code] = section("From asyncio")
+    told = re.findall(r"print\(.*\) +# (.*)", code)
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines() == told == ["0 1000", "1001"]

@@ -364,31 +364,44 @@ impl Consumer {
         })
     }
 
-    /// Commits these offsets, or without any, what was handed out so far; waits up to `default.api.timeout.ms`.
+    /// Commits these offsets, or without any, what was handed out so far; waits up to `default.api.timeout.ms`. The future
+    /// holds nothing of the consumer, which can go on meanwhile.
     ///
     /// # Errors
     /// [`ClientError::Invalid`] without a group; [`crate::protocol::ErrorCode::ILLEGAL_GENERATION`],
     /// [`crate::protocol::ErrorCode::UNKNOWN_MEMBER_ID`] and [`crate::protocol::ErrorCode::REBALANCE_IN_PROGRESS`] when
     /// the partitions are somebody else's, or about to be.
-    pub async fn commit(&self, offsets: Option<HashMap<TopicPartition, CommittedOffset>>) -> Result<()> {
-        self.check_open()?;
-        let Some(committer) = self.committer() else {
-            return Err(ClientError::invalid("group.id is not set: it must be, to commit"));
-        };
-        let _turn = self.committing.lock().await;
-        let offsets = offsets.unwrap_or_else(|| self.assignment.lock().positions().collect());
-        offsets::commit(&self.network, &committer, &offsets, self.config.api_timeout).await
+    pub fn commit(
+        &self,
+        offsets: Option<HashMap<TopicPartition, CommittedOffset>>,
+    ) -> impl Future<Output = Result<()>> + Send + use<> {
+        let no_group = || ClientError::invalid("group.id is not set: it must be, to commit");
+        let committer = self.check_open().and_then(|()| self.committer().ok_or_else(no_group));
+        let (network, config) = (self.network.clone(), self.config.clone());
+        let (assignment, committing) = (self.assignment.clone(), self.committing.clone());
+        async move {
+            let committer = committer?;
+            let _turn = committing.lock().await;
+            let offsets = offsets.unwrap_or_else(|| assignment.lock().positions().collect());
+            offsets::commit(&network, &committer, &offsets, config.api_timeout).await
+        }
     }
 
     /// What the group has committed for these partitions; those without are left out.
     ///
     /// # Errors
     /// [`ClientError::Invalid`] without a group; the group's error.
-    pub async fn committed(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, CommittedOffset>> {
-        let Some(group) = &self.config.group_id else {
-            return Err(ClientError::invalid("group.id is not set: nothing is committed"));
-        };
-        offsets::committed(&self.network, group, Some(partitions), self.config.api_timeout).await
+    pub fn committed(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> impl Future<Output = Result<HashMap<TopicPartition, CommittedOffset>>> + Send + use<> {
+        let (network, config, partitions) = (self.network.clone(), self.config.clone(), partitions.to_vec());
+        async move {
+            let Some(group) = &config.group_id else {
+                return Err(ClientError::invalid("group.id is not set: nothing is committed"));
+            };
+            offsets::committed(&network, group, Some(&partitions), config.api_timeout).await
+        }
     }
 
     /// Goes on from `offset`.
@@ -530,11 +543,12 @@ impl Consumer {
     ///
     /// # Errors
     /// As there.
-    pub async fn list_offsets(
+    pub fn list_offsets(
         &self,
         wanted: &HashMap<TopicPartition, Timestamp>,
-    ) -> Result<HashMap<TopicPartition, ListedOffset>> {
-        offsets::list_offsets(&self.network, wanted, self.config.read_committed, self.config.api_timeout).await
+    ) -> impl Future<Output = Result<HashMap<TopicPartition, ListedOffset>>> + Send + use<> {
+        let (network, config, wanted) = (self.network.clone(), self.config.clone(), wanted.clone());
+        async move { offsets::list_offsets(&network, &wanted, config.read_committed, config.api_timeout).await }
     }
 
     /// The partitions of a topic; waits up to `default.api.timeout.ms` until the cluster knows them.

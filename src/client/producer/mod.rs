@@ -8,6 +8,7 @@
 //! | `sender` | the task that sends them |
 //! | [`delivery`] | what became of a record |
 //! | [`bulk`] | many records to one topic, such as the rows of a table |
+//! | [`line`] | records of a caller that must not wait, in line while there is no room |
 //!
 //! `send` appends to the batch of its partition under that partition's lock, and allocates nothing but the batch. It
 //! waits only where Kafka's does: for a topic's metadata, and for memory, up to `max.block.ms`.
@@ -15,6 +16,7 @@
 mod accumulator;
 pub mod bulk;
 pub mod delivery;
+pub mod line;
 mod partition;
 pub mod partitioner;
 mod sender;
@@ -38,6 +40,7 @@ use super::{ClientError, Doors, Result};
 use accumulator::{Accumulator, Refused};
 pub use bulk::Bulk;
 pub use delivery::{Delivered, Delivery};
+pub use line::Line;
 use sender::Sender;
 
 /// A record to send. Its bytes are copied into the batch.
@@ -135,8 +138,13 @@ impl Producer {
     /// # Errors
     /// As [`Producer::send`].
     pub async fn send_async(&self, record: &Record<'_>) -> Result<Delivery> {
+        let deadline = self.network.doors().clock.monotonic() + self.config.max_block;
+        self.send_by(record, deadline).await
+    }
+
+    /// As [`Producer::send_async`], with a deadline on the monotonic clock instead of `max.block.ms`.
+    async fn send_by(&self, record: &Record<'_>, deadline: Duration) -> Result<Delivery> {
         let clock = &self.network.doors().clock;
-        let deadline = clock.monotonic() + self.config.max_block;
         loop {
             // Registered before the attempt, so that memory freed in between is not missed.
             let freed = self.accumulator.freed();

@@ -1,6 +1,7 @@
 //! The producer against a broker that checks sequences as Kafka's does, and fails on purpose.
 
 mod bulk;
+mod line;
 
 use std::collections::HashMap;
 
