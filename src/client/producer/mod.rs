@@ -8,7 +8,7 @@
 //! | `sender` | the task that sends them |
 //! | [`delivery`] | what became of a record |
 //! | [`bulk`] | many records to one topic, such as the rows of a table |
-//! | [`line`] | records of a caller that must not wait, in line while there is no room |
+//! | [`mod@line`] | records of a caller that must not wait, in line while there is no room |
 //!
 //! `send` appends to the batch of its partition under that partition's lock, and allocates nothing but the batch. It
 //! waits only where Kafka's does: for a topic's metadata, and for memory, up to `max.block.ms`.
