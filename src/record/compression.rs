@@ -18,6 +18,7 @@ use std::str::FromStr;
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
+use twox_hash::XxHash32;
 
 use super::snappy;
 
@@ -192,7 +193,7 @@ pub fn decompress(codec: Codec, input: &[u8], limit: usize, out: &mut Vec<u8>) -
         }
         Codec::Gzip => drain(MultiGzDecoder::new(input), limit, out),
         Codec::Snappy => snappy::decompress(input, limit, out),
-        Codec::Lz4 => drain(FrameDecoder::new(input), limit, out),
+        Codec::Lz4 => decompress_lz4(input, limit, out),
         Codec::Zstd => decompress_zstd(input, limit, out),
     }
 }
@@ -202,6 +203,45 @@ fn drain(reader: impl Read, limit: usize, out: &mut Vec<u8>) -> Result<(), Compr
     // One byte over the limit tells a body that just fits from one that does not.
     let read = reader.take((limit as u64).saturating_add(1)).read_to_end(out).map_err(malformed)?;
     if read > limit { Err(CompressionError::TooLarge { limit }) } else { Ok(()) }
+}
+
+/// What an LZ4 frame begins with; as Kafka's own decoder, this one takes no other kind of frame.
+const LZ4_MAGIC: [u8; 4] = 0x184D_2204u32.to_le_bytes();
+
+/// Decompresses a frame. Its header says how large a block may be, and the decoder makes room for two or three such before
+/// it looks at one: a frame that is too short to fill them is given a header that says less.
+fn decompress_lz4(input: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CompressionError> {
+    let descriptor = input.strip_prefix(&LZ4_MAGIC).ok_or_else(|| malformed("it is no LZ4 frame"))?;
+    match smaller_lz4_blocks(descriptor, input.len()) {
+        None => drain(FrameDecoder::new(input), limit, out),
+        Some(smaller) => {
+            let header = [&LZ4_MAGIC, &*smaller].concat();
+            drain(FrameDecoder::new(header.chain(&descriptor[smaller.len()..])), limit, out)
+        }
+    }
+}
+
+/// The frame descriptor that `bytes` begin with, with the smallest blocks that a frame of `len` bytes may come to; `None`
+/// where it has them already, or is no descriptor.
+///
+/// ```text
+/// FLG u8 (8: content size follows, 1: dictionary id follows) | BD u8 (block size: 64 KiB << 2 * (n - 4), n in bits 4-6)
+/// | [content size u64] | [dictionary id u32] | checksum u8 (the second byte of the XXH32 of what is before it)
+/// ```
+fn smaller_lz4_blocks(bytes: &[u8], len: usize) -> Option<Vec<u8>> {
+    // A byte of a block stands for 255 bytes at most.
+    let most = len.saturating_mul(255);
+    let (flags, size) = (*bytes.first()?, bytes.get(1)? >> 4 & 7);
+    let smallest = (4..size).find(|n| (64 << 10) << (2 * (n - 4)) >= most)?;
+    let end = 2 + if flags & 8 != 0 { 8 } else { 0 } + if flags & 1 != 0 { 4 } else { 0 };
+    let checksum = |descriptor: &[u8]| (XxHash32::oneshot(0, descriptor) >> 8) as u8;
+    let mut descriptor = bytes.get(..=end)?.to_vec();
+    if checksum(&descriptor[..end]) != descriptor[end] {
+        return None;
+    }
+    descriptor[1] = descriptor[1] & !0x70 | smallest << 4;
+    descriptor[end] = checksum(&descriptor[..end]);
+    Some(descriptor)
 }
 
 thread_local! {
@@ -353,6 +393,29 @@ mod tests {
             assert_eq!(error, CompressionError::TooLarge { limit: 100_000 }, "{codec}");
             assert!(out.capacity() < 1_000_000, "{codec}: {}", out.capacity());
         }
+    }
+
+    #[test]
+    fn an_lz4_frame_makes_room_for_no_more_than_it_can_come_to() {
+        for (len, size, smaller) in [(200, BlockSize::Max4MB, Some(4)), (200, BlockSize::Max64KB, None)] {
+            for mode in [BlockMode::Independent, BlockMode::Linked] {
+                let input = text(len);
+                let frame = FrameInfo::new().block_size(size).block_mode(mode).content_size(Some(len as u64));
+                let mut encoder = FrameEncoder::with_frame_info(frame, Vec::new());
+                encoder.write_all(&input).unwrap();
+                let packed = encoder.finish().unwrap();
+                let descriptor = smaller_lz4_blocks(&packed[4..], packed.len());
+                assert_eq!(descriptor.map(|descriptor| descriptor[1] >> 4), smaller);
+                let mut out = Vec::new();
+                decompress(Codec::Lz4, &packed, len, &mut out).unwrap();
+                assert_eq!(out, input);
+            }
+        }
+        // One that may come to 2 MiB keeps its 4 MiB: 1 MiB would be too little.
+        assert_eq!(smaller_lz4_blocks(&[0x60, 0x70, 0x73], 8 << 10), None);
+        // Frames of before there were headers are for blocks of 8 MiB, and Kafka takes none.
+        let error = decompress(Codec::Lz4, &[0x02, 0x21, 0x4c, 0x18, 1, 0, 0, 0, 0], 100, &mut Vec::new()).unwrap_err();
+        assert_eq!(error.to_string(), "it is no LZ4 frame");
     }
 
     #[test]
