@@ -10,7 +10,7 @@
 //! | `errors` | errors as exceptions |
 //! | `convert` | bytes, configs, times |
 //! | `source` | what the clients of one cluster share |
-//! | `cluster`, `clock`, `producer`, `consumer`, `admin`, `topic` | the classes of these names |
+//! | `cluster`, `client`, `clock`, `producer`, `consumer`, `admin`, `topic` | the classes of these names |
 //! | `data_dir` | the data dir of a broker that has stopped: what `open_log` gives |
 //! | `scan` | a topic as a table: what `strandline/scan.py` stands on |
 //! | `stream` | a topic that is followed: what `strandline/stream.py` stands on |
@@ -25,6 +25,7 @@ mod admin;
 mod async_delivery;
 mod awaitable;
 mod call;
+mod client;
 mod clock;
 mod cluster;
 mod consumer;
@@ -59,9 +60,11 @@ mod _strandline {
     #[pymodule_export]
     use super::async_delivery::AsyncDelivery;
     #[pymodule_export]
+    use super::client::{Client, connect};
+    #[pymodule_export]
     use super::clock::Clock;
     #[pymodule_export]
-    use super::cluster::{Client, Cluster, connect};
+    use super::cluster::Cluster;
     #[pymodule_export]
     use super::consumer::{AsyncConsumer, Consumer};
     #[pymodule_export]

@@ -1,11 +1,16 @@
 """What the tests of the package share: a cluster, and topics of one's own."""
 
+import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeVar
 
 import pytest
+import uvloop
 
 import strandline as sl
+
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +35,21 @@ def new_topic(cluster: sl.Cluster) -> Callable[..., sl.Topic]:
 def topic(new_topic: Callable[..., sl.Topic]) -> sl.Topic:
     """A topic of one partition that no other test uses."""
     return new_topic()
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, T]], T]:
+    """Runs a coroutine in a new event loop, and fails rather than hang."""
+
+    def run(main: Coroutine[Any, Any, T]) -> T:
+        async def bounded() -> T:
+            return await asyncio.wait_for(main, 60)
+
+        if request.param == "uvloop":
+            return uvloop.run(bounded())
+        return asyncio.run(bounded())
+
+    return run
 
 
 _ALL = itertools.count()
