@@ -140,6 +140,13 @@ impl AsyncDelivery {
         event_loop.call_method(intern!(py, "call_soon"), (callback.call.bind(py), slf), Some(&keywords)).map(drop)
     }
 
+    /// The callbacks, which no group settles any more. Python runs, or is dropped, only after the lock is free again.
+    fn take_callbacks(&self) -> Vec<Callback> {
+        let mut state = self.state.lock();
+        state.joined = false;
+        std::mem::take(&mut state.callbacks)
+    }
+
     /// Runs the callbacks, in the loop's thread.
     fn settle(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
@@ -148,13 +155,7 @@ impl AsyncDelivery {
             join(slf.clone().unbind());
             return Ok(());
         }
-        // Taken before the loop: the lock is free while Python runs.
-        let callbacks = {
-            let mut state = this.state.lock();
-            state.joined = false;
-            std::mem::take(&mut state.callbacks)
-        };
-        for callback in callbacks {
+        for callback in this.take_callbacks() {
             if let Err(error) = callback.run(slf) {
                 let told = PyDict::new(py);
                 told.set_item("message", "Exception in callback of a delivery")?;
@@ -393,6 +394,14 @@ impl Settle for Group {
         }
         drop(recent);
         drop(gone);
+    }
+
+    fn abandon(&self) {
+        let others = std::mem::take(&mut *self.others.lock());
+        for it in std::iter::once(&self.first).chain(&others) {
+            let callbacks = it.get().take_callbacks();
+            drop(callbacks);
+        }
     }
 
     fn settle(&self, py: Python<'_>) -> PyResult<()> {

@@ -31,6 +31,10 @@ pub(crate) trait Settle: Send + Sync {
 
     /// Called with the GIL when it is handed to its loop.
     fn handed_over(&self) {}
+
+    /// Called with the GIL when its loop is closed: nobody is told, and what waits is let go. It may well hold this, and
+    /// then neither would ever be freed.
+    fn abandon(&self) {}
 }
 
 /// What one process's event loops wait for.
@@ -71,8 +75,10 @@ impl Awaiting {
             }
             for ready in loops {
                 let Some(event_loop) = ready.first().map(|one| one.event_loop().clone_ref(py)) else { continue };
-                // It fails for a loop that was closed.
-                let _ = event_loop.bind(py).call_method1(intern!(py, "call_soon_threadsafe"), (Ready { ready },));
+                let told = Ready { ready: ready.clone() };
+                if event_loop.call_method1(py, intern!(py, "call_soon_threadsafe"), (told,)).is_err() {
+                    ready.iter().for_each(|it| it.abandon());
+                }
             }
         });
     }

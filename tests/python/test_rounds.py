@@ -12,9 +12,9 @@ import pytest
 ROUNDS, WARM_UP = 1000, 100
 
 BEGIN = f"""
-    import gc, os, pickle, threading, time
+    import asyncio, gc, os, pickle, threading, time
     from pathlib import Path
-    import polars as pl, pyarrow as pa
+    import polars as pl, pyarrow as pa, uvloop
     import strandline as sl
 
     ROUNDS, WARM_UP = {ROUNDS}, {WARM_UP}
@@ -152,6 +152,23 @@ WAYS = {
                 os._exit(0)
             assert os.waitpid(pid, 0)[1] == 0
         assert next(batches).num_rows == 100
+    """,
+    "waits of an event loop that are cancelled, forgotten and left to a loop that is closed": """
+        async def leave():
+            producer = client.async_producer(linger_ms=1)
+            consumer = client.async_consumer("t", auto_offset_reset="earliest")
+            message = await anext(consumer)
+            sent = [producer.send("t", b"v") for _ in range(10)]
+            tasks = [asyncio.create_task(it) for it in (consumer.poll(timeout=None), producer.flush(), sent[0])]
+            waiting = asyncio.gather(*sent, return_exceptions=True)
+            consumer.poll().close()
+            admin = client.async_admin().list_topics()
+            admin.send(None)
+            await asyncio.sleep(0)
+            for task in tasks[n % 3 :]:
+                task.cancel()
+
+        (uvloop.run if n % 2 else asyncio.run)(leave())
     """,
 }
 
