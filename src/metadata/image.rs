@@ -181,6 +181,11 @@ impl Image {
         self.brokers.values()
     }
 
+    /// The broker whose node id is `id`, if it has registered.
+    pub fn broker(&self, id: NodeId) -> Option<&BrokerImage> {
+        self.brokers.get(&id)
+    }
+
     /// The finalized features and their levels.
     pub fn features(&self) -> &BTreeMap<String, i16> {
         &self.features

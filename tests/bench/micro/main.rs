@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod log;
+mod metadata;
 mod protocol;
 mod record;
 mod tables;
