@@ -6,6 +6,7 @@
 mod brokers;
 mod configs;
 mod failover;
+mod placement;
 mod topics;
 
 pub use brokers::{allocate_producer_ids, bootstrap, elect_leaders, register_broker};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Plan, Refusal, configs};
+use super::{Plan, Refusal, configs, placement};
 use crate::common::ids::{NodeId, Uuid};
 use crate::config::{Values, broker as broker_key};
 use crate::metadata::image::{Configs, Image, ResourceType, TopicImage};
@@ -85,7 +85,7 @@ pub fn create_partitions(image: &Image, name: &str, count: i32, assignments: Opt
             }
             assignments.to_vec()
         }
-        None => spread(image, have, new, topic.partitions.first().map_or(1, |first| first.replicas.len()))?,
+        None => spread(image, new, topic.partitions.first().map_or(1, |first| first.replicas.len()))?,
     };
     Ok(replicas.into_iter().enumerate().map(|(index, replicas)| partition(topic.id, have + index, replicas)).collect())
 }
@@ -140,12 +140,14 @@ fn assign(image: &Image, wish: &CreateTopic, broker: &Values) -> Result<Vec<Vec<
         Refusal::new(ErrorCode::INVALID_REPLICATION_FACTOR, sentence)
     })?;
     too_many(partitions)?;
-    spread(image, 0, partitions, factor)
+    spread(image, partitions, factor)
 }
 
-/// Spreads replicas over the brokers in turn, the leaders too.
-fn spread(image: &Image, first: usize, count: usize, factor: usize) -> Result<Vec<Vec<NodeId>>, Refusal> {
-    let brokers: Vec<NodeId> = image.brokers().filter(|broker| !broker.fenced).map(|broker| broker.id).collect();
+/// Spreads replicas over the brokers that are there. It goes on where the partitions that the cluster has ended, so that
+/// the leaders of small topics are not all the same broker.
+fn spread(image: &Image, count: usize, factor: usize) -> Result<Vec<Vec<NodeId>>, Refusal> {
+    let ready = image.brokers().filter(|broker| !broker.fenced);
+    let brokers: Vec<_> = ready.map(|broker| (broker.id, broker.rack.as_deref())).collect();
     if factor > brokers.len() {
         let there = match brokers.len() {
             1 => "there is 1 broker".to_owned(),
@@ -154,8 +156,7 @@ fn spread(image: &Image, first: usize, count: usize, factor: usize) -> Result<Ve
         let sentence = format!("a replication factor of {factor} cannot be reached: {there}");
         return Err(Refusal::new(ErrorCode::INVALID_REPLICATION_FACTOR, sentence));
     }
-    let replicas = |index: usize| (0..factor).map(|step| brokers[(index + step) % brokers.len()]).collect();
-    Ok((first..first + count).map(replicas).collect())
+    Ok(placement::place(&brokers, image.partitions(), count, factor))
 }
 
 fn check_replicas(image: &Image, replicas: &[NodeId]) -> Result<(), Refusal> {
