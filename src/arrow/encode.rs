@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, Date32Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, UInt64Type,
+    ArrowPrimitiveType, Date32Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, RunEndIndexType,
+    UInt64Type,
 };
 use arrow_array::{
     Array, ArrayRef, BinaryArray, BinaryViewArray, FixedSizeBinaryArray, Int64Array, LargeBinaryArray, LargeListArray,
-    RecordBatch, new_null_array,
+    RecordBatch, UInt64Array, new_null_array,
 };
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{ArrowError, DataType};
+use arrow_select::take::take;
 
 use super::objects::{Objects, in_utc};
 use super::plan::{Recipe, TablePlan, Target, Unpacking, flat, scale, unpacking};
@@ -294,18 +296,34 @@ fn exactly(array: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ArrowError> {
     cast_with_options(array, kind, &CastOptions { safe: false, ..CastOptions::default() })
 }
 
-/// Without dictionaries and runs.
+/// Without dictionaries and runs. Words become views, sixteen bytes a row, and stay where they are: written out they may
+/// come to more than an array holds.
 fn unpack(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    let kind = flat(array.data_type());
+    let kind = match (array.data_type(), flat(array.data_type())) {
+        (DataType::Dictionary(..) | DataType::RunEndEncoded(..), DataType::Utf8 | DataType::LargeUtf8) => {
+            DataType::Utf8View
+        }
+        (DataType::Dictionary(..) | DataType::RunEndEncoded(..), DataType::Binary | DataType::LargeBinary) => {
+            DataType::BinaryView
+        }
+        (_, kind) => kind,
+    };
     match array.data_type() {
-        DataType::Dictionary(..) => match kind {
-            // Sixteen bytes a row, and the words stay where they are.
-            DataType::Utf8 | DataType::LargeUtf8 => exactly(array, &DataType::Utf8View),
-            DataType::Binary | DataType::LargeBinary => exactly(array, &DataType::BinaryView),
-            kind => exactly(array, &kind),
+        DataType::RunEndEncoded(ends, _) => match ends.data_type() {
+            DataType::Int16 => write_out::<Int16Type>(array, &kind),
+            DataType::Int32 => write_out::<Int32Type>(array, &kind),
+            _ => write_out::<Int64Type>(array, &kind),
         },
         _ => exactly(array, &kind),
     }
+}
+
+/// The rows that runs stand for, of this type. What the runs are of is cast before, and not after.
+fn write_out<T: RunEndIndexType>(array: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ArrowError> {
+    let Some(runs) = array.as_run_opt::<T>() else { return exactly(array, kind) };
+    let values = exactly(&unpack(runs.values())?, kind)?;
+    let rows: UInt64Array = (0..runs.len()).map(|row| runs.get_physical_index(row) as u64).collect();
+    take(&values, &rows, None)
 }
 
 /// A column of integers as int64, or uint64 if it is one.

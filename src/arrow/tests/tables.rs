@@ -332,3 +332,22 @@ fn a_time_that_no_calendar_has_makes_no_object_and_hurts_no_other_row() {
         assert!(reason.contains("cannot be written as JSON") && reason.contains("8825501086245354100"), "{reason}");
     }
 }
+
+#[test]
+fn words_that_stand_for_gigabytes_are_not_written_out() {
+    const ROWS: usize = 8192;
+    let word = vec![7u8; 1 << 20];
+    let words: ArrayRef = Arc::new(BinaryArray::from_iter_values([&word]));
+    let keys = arrow_array::Int8Array::from(vec![0; ROWS]);
+    let dictionary = arrow_array::DictionaryArray::<Int8Type>::try_new(keys, words.clone()).unwrap();
+    let ends = arrow_array::Int32Array::from(vec![ROWS as i32]);
+    let runs = arrow_array::RunArray::<Int32Type>::try_new(&ends, &words).unwrap();
+    let options = TableOptions { value: column("v"), ..TableOptions::default() };
+    for array in [Arc::new(dictionary) as ArrayRef, Arc::new(runs)] {
+        let batch = table(vec![("v", array)]);
+        let plan = TablePlan::new(&batch.schema(), &options).unwrap();
+        let mut bytes = 0;
+        plan.each_record(&batch, "t", |_, record| bytes += record.unwrap().value.unwrap().len()).unwrap();
+        assert_eq!(bytes, ROWS << 20);
+    }
+}
