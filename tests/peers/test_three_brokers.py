@@ -1,5 +1,6 @@
-"""Our client's tables against Apache Kafka with three brokers: topics of six partitions, each on two of them."""
+"""Our clients against Apache Kafka with three brokers: topics of six partitions, each on two of them."""
 
+import asyncio
 from collections.abc import Iterator
 
 import polars as pl
@@ -89,3 +90,39 @@ def test_a_broker_stops_in_the_middle_of_a_scan_and_a_stream(client: sl.Client, 
             assert last not in {partition.leader for partition in topic.describe().partitions}
         finally:
             three.start(last)
+
+
+def test_what_is_awaited_survives_a_broker_that_stops(three: KafkaCluster) -> None:
+    topic = create(three.bootstrap, "three-awaited", PARTITIONS, replicas=2)
+
+    async def play() -> None:
+        async with sl.connect(three.bootstrap) as client, client.async_admin() as admin:
+            [described] = await admin.describe_topics([topic])
+            assert {partition.leader for partition in described.partitions} == {1, 2, 3}
+            last = described.partitions[-1].leader
+            assert last is not None
+            async with (
+                client.async_producer(acks="all", enable_idempotence=True) as producer,
+                client.async_consumer(topic, group_id="awaited", auto_offset_reset="earliest") as consumer,
+            ):
+                sends = [producer.send(topic, str(n), partition=n % PARTITIONS) for n in range(3_000)]
+                await asyncio.gather(*sends)
+                stopping = asyncio.create_task(asyncio.to_thread(three.stop_cleanly, last))
+                try:
+                    sends = [producer.send(topic, str(n), partition=n % PARTITIONS) for n in range(3_000, 6_000)]
+                    await asyncio.gather(*sends)
+                    read: dict[int, list[int]] = {}
+                    while sum(map(len, read.values())) < 6_000:
+                        for message in await consumer.poll(timeout=30):
+                            read.setdefault(message.partition, []).append(int(message.value or b""))
+                    assert read == {p: list(range(p, 6_000, PARTITIONS)) for p in range(PARTITIONS)}
+                    await consumer.commit()
+                finally:
+                    await stopping
+                    await asyncio.to_thread(three.start, last)
+            committed = await admin.list_offsets("awaited")
+            assert {name.partition: place.offset for name, place in committed.items()} == dict.fromkeys(
+                range(PARTITIONS), 1_000
+            )
+
+    asyncio.run(play())
