@@ -11,17 +11,50 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{
     TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
 };
-use arrow_array::{Array, ArrayRef};
+use arrow_array::{Array, ArrayRef, new_empty_array};
 use arrow_json::writer::{Encoder, NullableEncoder, make_encoder};
 use arrow_json::{EncoderFactory, EncoderOptions};
-use arrow_schema::{ArrowError, DataType, FieldRef, TimeUnit};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, TimeUnit};
 use parking_lot::Mutex;
 
-use super::plan::ObjectRecipe;
 use crate::client::ClientError;
 
+/// How a JSON object is made.
+#[derive(Debug)]
+pub(super) struct ObjectRecipe {
+    /// Which columns of the table it is of.
+    pub(super) columns: Vec<usize>,
+    fields: Vec<FieldRef>,
+    /// What stands before each field's value: `{"name":` and `,"name":`.
+    lead: Vec<Vec<u8>>,
+    options: EncoderOptions,
+    /// Where the encoders say that a row is none.
+    failed: Failed,
+}
+
+impl ObjectRecipe {
+    /// Of these columns, by their places in the table.
+    ///
+    /// # Errors
+    /// The column for whose type JSON has no word.
+    pub(super) fn new<'a>(columns: &[(usize, &'a Field)]) -> Result<ObjectRecipe, &'a Field> {
+        let (options, failed) = options();
+        let mut recipe = ObjectRecipe { columns: Vec::new(), fields: Vec::new(), lead: Vec::new(), options, failed };
+        for (at, (index, column)) in columns.iter().enumerate() {
+            let empty = in_utc(&new_empty_array(column.data_type()));
+            let field: FieldRef = Arc::new((*column).clone());
+            make_encoder(&field, &empty, &recipe.options).map_err(|_| *column)?;
+            let name = serde_json::Value::from(column.name().as_str());
+            recipe.lead.push(format!("{}{name}:", if at == 0 { '{' } else { ',' }).into_bytes());
+            recipe.columns.push(*index);
+            recipe.fields.push(field);
+        }
+        Ok(recipe)
+    }
+}
+
 /// How values are written, and where it is told that one of them could not be.
-pub(super) fn options() -> (EncoderOptions, Failed) {
+fn options() -> (EncoderOptions, Failed) {
     let failed = Failed::default();
     (PLAIN.clone().with_encoder_factory(Arc::new(Factory(failed.clone()))), failed)
 }
@@ -31,7 +64,7 @@ static PLAIN: LazyLock<EncoderOptions> = LazyLock::new(|| EncoderOptions::defaul
 
 /// Why the row that was written last is not what it should be; an encoder cannot return it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Failed(Arc<(AtomicBool, Mutex<String>)>);
+struct Failed(Arc<(AtomicBool, Mutex<String>)>);
 
 impl Failed {
     fn tell(&self, reason: &[u8]) {

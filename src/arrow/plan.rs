@@ -11,15 +11,10 @@
 //! none goes as the next larger: int8 and uint8 as int16, uint16 as int32, uint32 as int64, float16 as float32; uint64
 //! has none. Each of them may be dictionary or run-end encoded.
 
-use std::sync::Arc;
-
-use arrow_array::new_empty_array;
-use arrow_json::EncoderOptions;
-use arrow_json::writer::make_encoder;
 use arrow_schema::{DataType, Field, FieldRef, Schema, TimeUnit};
 
 use super::SendError;
-use super::objects;
+use super::objects::ObjectRecipe;
 
 /// What a record's key or value is made of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,18 +75,6 @@ pub(super) enum Recipe {
     Object(Box<ObjectRecipe>),
 }
 
-/// How a JSON object is made.
-#[derive(Debug)]
-pub(super) struct ObjectRecipe {
-    pub(super) columns: Vec<usize>,
-    pub(super) fields: Vec<FieldRef>,
-    /// What stands before each field's value: `{"name":` and `,"name":`.
-    pub(super) lead: Vec<Vec<u8>>,
-    pub(super) options: EncoderOptions,
-    /// Where the encoders say that a row is none.
-    pub(super) failed: objects::Failed,
-}
-
 /// Where records go.
 #[derive(Debug)]
 pub(super) enum Target {
@@ -140,11 +123,11 @@ impl TablePlan {
             Made::Object(names) if names.is_empty() => {
                 Err(SendError::Invalid(format!("{what} is an empty list: name the columns of the JSON object")))
             }
-            Made::Object(names) => ObjectRecipe::new(schema, what, names).map(Box::new).map(Recipe::Object),
+            Made::Object(names) => object(schema, what, names),
             Made::Rest if rest.is_empty() => Err(SendError::Invalid(format!(
                 "no column is left for the {what}: all of them serve for something else; name one as the {what}"
             ))),
-            Made::Rest => ObjectRecipe::new(schema, what, &rest).map(Box::new).map(Recipe::Object),
+            Made::Rest => object(schema, what, &rest),
         };
         let partition = match &options.partition {
             Placed::ByKey => Target::ByKey,
@@ -196,27 +179,19 @@ impl TablePlan {
     }
 }
 
-impl ObjectRecipe {
-    fn new(schema: &Schema, what: &str, names: &[String]) -> Result<ObjectRecipe, SendError> {
-        let (options, failed) = objects::options();
-        let mut recipe = ObjectRecipe { columns: Vec::new(), fields: Vec::new(), lead: Vec::new(), options, failed };
-        for (at, name) in names.iter().enumerate() {
-            if names[..at].contains(name) {
-                return Err(SendError::Invalid(format!("{what} has column {name:?} twice: once will do")));
-            }
-            let (index, field) = find(schema, what, name)?;
-            let empty = objects::in_utc(&new_empty_array(field.data_type()));
-            let field: FieldRef = Arc::new(field.clone());
-            make_encoder(&field, &empty, &recipe.options).map_err(|_| {
-                refused(what, &field, "JSON has no such thing: cast it to text or a number, or leave it out")
-            })?;
-            let lead = format!("{}{}:", if at == 0 { '{' } else { ',' }, serde_json::Value::from(name.as_str()));
-            recipe.lead.push(lead.into_bytes());
-            recipe.columns.push(index);
-            recipe.fields.push(field);
+/// The recipe of a JSON object of the columns with these names.
+fn object(schema: &Schema, what: &str, names: &[String]) -> Result<Recipe, SendError> {
+    let mut columns = Vec::with_capacity(names.len());
+    for (at, name) in names.iter().enumerate() {
+        if names[..at].contains(name) {
+            return Err(SendError::Invalid(format!("{what} has column {name:?} twice: once will do")));
         }
-        Ok(recipe)
+        columns.push(find(schema, what, name)?);
     }
+    let recipe = ObjectRecipe::new(&columns).map_err(|field| {
+        refused(what, field, "JSON has no such thing: cast it to text or a number, or leave it out")
+    })?;
+    Ok(Recipe::Object(Box::new(recipe)))
 }
 
 fn find<'a>(schema: &'a Schema, what: &str, name: &str) -> Result<(usize, &'a Field), SendError> {
