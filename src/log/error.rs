@@ -6,10 +6,21 @@ use std::path::{Path, PathBuf};
 use super::producer_state::SequenceError;
 use crate::common::ids::{Offset, ProducerId, Timestamp};
 
-/// A file's content does not add up; the text says what.
+/// A file's content does not add up; the text says what. It may quote a line of the file, which may be long: what is shown
+/// ends before that tires.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
+#[error("{}", shortened(.0))]
 pub struct Damage(pub String);
+
+/// How many characters of a damage are shown.
+const SHOWN: usize = 300;
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
 
 /// The disk, or what lies on it, keeps the log from its work.
 #[derive(Debug, thiserror::Error)]

@@ -150,6 +150,21 @@ fn a_reader_of_a_trusted_segment_is_never_led_back() {
 }
 
 #[test]
+fn a_damaged_file_is_told_of_in_a_line_that_can_be_read() {
+    let fs = MemoryFs::new();
+    let shared: SharedFs = Arc::new(fs.clone());
+    let (mut log, _) = open(&shared, small());
+    log.append_as_leader(batch(&["ebb"]), 0, NOW).unwrap();
+    log.close(NOW).unwrap();
+    drop(log);
+    edit(&fs, "leader-epoch-checkpoint", |bytes| *bytes = [b"0\n1\n", &[0; 4000][..]].concat());
+    let (_, report) = open(&shared, small());
+    let [note] = &report.notes[..] else { panic!("{report:?}") };
+    assert!(note.contains("is not") || note.ends_with("...; made anew"), "{note}");
+    assert!(note.len() < 500, "{note}");
+}
+
+#[test]
 fn an_epoch_file_that_a_truncation_emptied_is_believed() {
     let fs = MemoryFs::new();
     let shared: SharedFs = Arc::new(fs.clone());
