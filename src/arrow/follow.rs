@@ -65,6 +65,16 @@ impl Gathered {
         Some(if full { Duration::ZERO } else { (self.since + limits.max_wait).saturating_sub(now) })
     }
 
+    /// Whether a new partition is read on from where the consumer is. That is where the group committed, if it did. If not,
+    /// rows may have come from where the consumer would begin by itself, with the very poll that told of the partition:
+    /// they go, for they come again.
+    fn stays(&mut self, name: &TopicPartition, committed: bool) -> bool {
+        if !committed {
+            self.forget(std::slice::from_ref(name));
+        }
+        committed
+    }
+
     /// Drops what is here of these partitions.
     fn forget(&mut self, partitions: &[TopicPartition]) {
         let since = self.since;
@@ -273,10 +283,12 @@ impl Follow {
         }
         let committed = self.consumer.committed(&self.unplaced).await?;
         for name in std::mem::take(&mut self.unplaced) {
-            match (committed.contains_key(&name), self.begins.get(&name.partition)) {
-                (true, _) => {}
-                (false, Some(offset)) => self.consumer.seek(&name, *offset)?,
-                (false, None) => self.consumer.seek_to_beginning(&[name])?,
+            if self.gathered.stays(&name, committed.contains_key(&name)) {
+                continue;
+            }
+            match self.begins.get(&name.partition) {
+                Some(offset) => self.consumer.seek(&name, *offset)?,
+                None => self.consumer.seek_to_beginning(&[name])?,
             }
         }
         Ok(())
@@ -385,6 +397,18 @@ mod tests {
         assert_eq!(gathered.waits(LIMITS, at(99)), Some(at(0)));
         gathered.push(batch(1, 1), at(9));
         assert_eq!(gathered.waits(LIMITS, at(9)), Some(at(0)));
+    }
+
+    #[test]
+    fn rows_that_came_before_their_partition_had_its_place_come_once() {
+        let mut gathered = Gathered::default();
+        [(0, 2), (1, 2)].into_iter().for_each(|(partition, rows)| gathered.push(batch(partition, rows), at(5)));
+        // From where the group was: the consumer reads on behind them.
+        assert!(gathered.stays(&TopicPartition::new("t", 1), true));
+        assert_eq!(gathered.rows, 4);
+        // From elsewhere: the consumer is sent to where the partition begins.
+        assert!(!gathered.stays(&TopicPartition::new("t", 0), false));
+        assert_eq!((gathered.rows, gathered.batches[0].partition().partition), (2, 1));
     }
 
     #[test]
