@@ -1,8 +1,9 @@
 //! What became of a record that was sent from an event loop: a future that costs asyncio next to nothing.
 //!
 //! An [`AsyncDelivery`] is a future to asyncio (`gather`, `wait_for`, `shield` and tasks take it as they take their own: by
-//! `_asyncio_future_blocking`), and a coroutine too, for `create_task` (`asyncio.wait` takes tasks only then). Unlike asyncio's own it is one small
-//! object that the garbage collector does not look at, and its callbacks run without a handle in the loop for each.
+//! `_asyncio_future_blocking`), and a coroutine too, for `create_task` (`asyncio.wait` takes tasks only then). Unlike
+//! asyncio's own it is one small object that the garbage collector does not look at, and its callbacks run without a handle
+//! in the loop for each.
 //!
 //! Deliveries of one batch that are awaited in one loop share a [`Group`]. When the batch is done, the group is handed to
 //! the loop, which settles all of them in one go.
