@@ -62,8 +62,8 @@ pub(super) struct ScanTopic {
     #[arg(long, value_name = "KIND", default_value = "binary")]
     value: String,
     /// What becomes of what is none of that: raise, null, or column (null, and a column that tells)
-    #[arg(long, value_enum, value_name = "WHAT", default_value = "raise")]
-    errors: Errors,
+    #[arg(long, value_parser = OnError::parse, value_name = "WHAT", default_value = "raise")]
+    errors: OnError,
     /// Which transactions are read: read_uncommitted, or read_committed
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "read_uncommitted")]
     isolation: Isolation,
@@ -77,13 +77,6 @@ pub(super) struct ScanTopic {
     /// Read the data dir of a broker that has stopped instead of a cluster; nothing in it is changed
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Errors {
-    Raise,
-    Null,
-    Column,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -164,11 +157,7 @@ impl ScanTopic {
             },
             // Most programs that read Arrow's files work on these, and not on views.
             binary: if self.format == Format::Arrow { Binary::Large } else { Binary::View },
-            on_error: match self.errors {
-                Errors::Raise => OnError::Raise,
-                Errors::Null => OnError::Null,
-                Errors::Column => OnError::Column,
-            },
+            on_error: self.errors,
             ..Shape::default()
         };
         Ok(ScanOptions {
