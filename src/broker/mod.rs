@@ -119,9 +119,8 @@ impl Broker {
         let _ = self.endpoint.set((Str::from(host), i32::from(port)));
         let (id, host, log_dir) = (self.node.id, host.to_owned(), self.node.directory_id);
         let register = move |image: &Image| {
-            let mut records = plan::register_broker(image, id, (&host, port), log_dir);
-            records.extend(plan::elect_leaders(image, id));
-            Ok(((), records))
+            let wish = plan::Registration::new(id, (&host, port), log_dir);
+            plan::register_broker(image, &wish, false).map(|records| ((), records))
         };
         self.change(register, false).await
     }

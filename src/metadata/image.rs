@@ -63,6 +63,25 @@ pub struct PartitionImage {
     pub partition_epoch: i32,
     /// The log dir of each replica; zero where it is not known.
     pub directories: Vec<Uuid>,
+    /// Those of the replicas that a reassignment brings.
+    pub adding: Vec<NodeId>,
+    /// Those of the replicas that go when a reassignment is done.
+    pub removing: Vec<NodeId>,
+    /// Whether its leader was chosen though it may lack records that were acknowledged, and has not looked through its
+    /// log since.
+    pub recovering: bool,
+    /// Those that are not in sync and yet have every record that was acknowledged (KIP-966). Apache Kafka writes them;
+    /// this cluster hands them on, and lets them go with the next change of the ISR.
+    pub eligible: Vec<NodeId>,
+    /// Those of them that were the last to go, and may have lost what they had.
+    pub last_known_eligible: Vec<NodeId>,
+}
+
+impl PartitionImage {
+    /// Whether a reassignment is under way.
+    pub fn is_reassigning(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
+    }
 }
 
 /// One broker that has registered.
@@ -74,6 +93,8 @@ pub struct BrokerImage {
     pub epoch: i64,
     /// Whether it is kept away from leading and from clients.
     pub fenced: bool,
+    /// Whether it has said that it is about to stop: it keeps what it has, and is given nothing.
+    pub in_controlled_shutdown: bool,
     /// Its rack, where it told one.
     pub rack: Option<String>,
     /// Where clients reach it: the host and port of its first listener.
@@ -84,6 +105,13 @@ pub struct BrokerImage {
     pub log_dirs: Vec<Uuid>,
     /// The features that it knows, and from which to which level.
     pub features: Vec<(String, i16, i16)>,
+}
+
+impl BrokerImage {
+    /// Whether it may lead, and may be counted as in sync.
+    pub fn is_active(&self) -> bool {
+        !self.fenced && !self.in_controlled_shutdown
+    }
 }
 
 /// Why a record does not fit the image.
@@ -121,12 +149,17 @@ pub struct Image {
     names: HashMap<Uuid, String>,
     pub(super) configs: HashMap<(ResourceType, String), Configs>,
     brokers: BTreeMap<NodeId, BrokerImage>,
+    /// The highest epoch that a broker ever had: one that registers gets a higher one, also after it was unregistered.
+    broker_epoch: i64,
     features: BTreeMap<String, i16>,
     next_producer_id: ProducerId,
     partitions: usize,
     /// What Apache Kafka wrote and this cluster does not serve (ACLs, quotas, SCRAM), in its order: a snapshot hands it on.
     pub(super) foreign: Vec<Foreign>,
 }
+
+/// Kafka's word for a partition whose leader may lack records that were acknowledged.
+pub(super) const RECOVERING: i8 = 1;
 
 /// A record that changes nothing here, as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,6 +219,16 @@ impl Image {
         self.brokers.get(&id)
     }
 
+    /// Those of them that are not fenced: what clients are told of.
+    pub fn live_brokers(&self) -> impl Iterator<Item = &BrokerImage> {
+        self.brokers().filter(|broker| !broker.fenced)
+    }
+
+    /// The epoch of the next registration.
+    pub fn next_broker_epoch(&self) -> i64 {
+        self.broker_epoch + 1
+    }
+
     /// The finalized features and their levels.
     pub fn features(&self) -> &BTreeMap<String, i16> {
         &self.features
@@ -229,7 +272,10 @@ impl Image {
                 }
             }
             MetadataRecord::ProducerIds(ids) => self.next_producer_id = ids.next_producer_id,
-            MetadataRecord::UnregisterBroker(broker) => drop(self.brokers.remove(&broker.broker_id)),
+            MetadataRecord::UnregisterBroker(broker) => {
+                self.brokers.remove(&broker.broker_id);
+                self.broker_epoch = self.broker_epoch.max(broker.broker_epoch);
+            }
             MetadataRecord::Other { key, value } if !NOT_KEPT.contains(key) => {
                 self.foreign.push(Foreign { key: *key, value: value.clone() });
             }
@@ -253,6 +299,11 @@ impl Image {
             leader_epoch: record.leader_epoch,
             partition_epoch: record.partition_epoch,
             directories: record.directories.clone(),
+            adding: record.adding_replicas.clone(),
+            removing: record.removing_replicas.clone(),
+            recovering: record.leader_recovery_state == RECOVERING,
+            eligible: record.eligible_leader_replicas.clone().unwrap_or_default(),
+            last_known_eligible: record.last_known_elr.clone().unwrap_or_default(),
         };
         // A snapshot may say a partition again; otherwise they come in order.
         match usize::try_from(record.partition_id) {
@@ -282,6 +333,21 @@ impl Image {
         }
         if let Some(directories) = &record.directories {
             partition.directories = directories.clone();
+        }
+        if let Some(adding) = &record.adding_replicas {
+            partition.adding = adding.clone();
+        }
+        if let Some(removing) = &record.removing_replicas {
+            partition.removing = removing.clone();
+        }
+        if let Some(eligible) = &record.eligible_leader_replicas {
+            partition.eligible = eligible.clone();
+        }
+        if let Some(last) = &record.last_known_elr {
+            partition.last_known_eligible = last.clone();
+        }
+        if record.leader_recovery_state != -1 {
+            partition.recovering = record.leader_recovery_state == RECOVERING;
         }
         // -2 stands for "as it was".
         if record.leader != -2 {
@@ -321,6 +387,7 @@ impl Image {
             id: record.broker_id,
             epoch: record.broker_epoch,
             fenced: record.fenced,
+            in_controlled_shutdown: record.in_controlled_shutdown,
             rack: record.rack.as_ref().map(|rack| rack.to_string()),
             endpoint: record.end_points.first().map(|end| (end.host.to_string(), end.port)).unwrap_or_default(),
             incarnation_id: record.incarnation_id,
@@ -331,6 +398,7 @@ impl Image {
                 .map(|known| (known.name.to_string(), known.min_supported_version, known.max_supported_version))
                 .collect(),
         };
+        self.broker_epoch = self.broker_epoch.max(record.broker_epoch);
         self.brokers.insert(record.broker_id, image);
     }
 
@@ -340,6 +408,9 @@ impl Image {
                 1 => broker.fenced = true,
                 -1 => broker.fenced = false,
                 _ => {}
+            }
+            if record.in_controlled_shutdown != 0 {
+                broker.in_controlled_shutdown = record.in_controlled_shutdown == 1;
             }
             if !record.log_dirs.is_empty() {
                 broker.log_dirs = record.log_dirs.clone();

@@ -1,10 +1,11 @@
 //! The image as the fewest records that make it anew: what a snapshot holds.
 
-use super::image::{BrokerImage, Image, PartitionImage, TopicImage};
+use super::image::{BrokerImage, Image, PartitionImage, RECOVERING, TopicImage};
 use super::records::{
     BrokerEndpoint, BrokerFeature, ConfigRecord, FeatureLevelRecord, MetadataRecord, PartitionRecord,
     ProducerIdsRecord, RegisterBrokerRecord, TopicRecord,
 };
+use crate::common::ids::NodeId;
 use crate::protocol::Str;
 
 /// The feature that tells how the other records are to be read, and so must be the first.
@@ -73,6 +74,7 @@ fn broker(broker: &BrokerImage) -> MetadataRecord {
             .collect(),
         rack: broker.rack.as_deref().map(Str::from),
         fenced: broker.fenced,
+        in_controlled_shutdown: broker.in_controlled_shutdown,
         log_dirs: broker.log_dirs.clone(),
         ..Default::default()
     })
@@ -88,6 +90,15 @@ fn partition(topic: &TopicImage, index: i32, partition: &PartitionImage) -> Meta
         leader_epoch: partition.leader_epoch,
         partition_epoch: partition.partition_epoch,
         directories: partition.directories.clone(),
-        ..Default::default()
+        adding_replicas: partition.adding.clone(),
+        removing_replicas: partition.removing.clone(),
+        leader_recovery_state: if partition.recovering { RECOVERING } else { 0 },
+        eligible_leader_replicas: some(&partition.eligible),
+        last_known_elr: some(&partition.last_known_eligible),
     })
+}
+
+/// Kafka writes nothing where there are none.
+fn some(nodes: &[NodeId]) -> Option<Vec<NodeId>> {
+    (!nodes.is_empty()).then(|| nodes.to_vec())
 }

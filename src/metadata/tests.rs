@@ -23,7 +23,8 @@ fn cluster() -> Image {
     let mut image = Image::default();
     let records = plan::bootstrap();
     apply(&mut image, records);
-    let registered = plan::register_broker(&image, 1, ("localhost", 9092), Uuid::random());
+    let wish = plan::Registration::new(1, ("localhost", 9092), Uuid::random());
+    let registered = plan::register_broker(&image, &wish, false).unwrap();
     apply(&mut image, registered);
     image
 }

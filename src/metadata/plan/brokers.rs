@@ -1,15 +1,24 @@
-//! Brokers and what is handed out to them: registrations, features, producer ids.
+//! Brokers that come and go for good, and what is handed out to them: registrations, features, producer ids.
+//!
+//! A broker registers each time it starts, and is given an epoch that no other start had. It is fenced until it has told
+//! that it is caught up (`heartbeat`); whatever it led or was in sync with before that start has gone to others, for it may
+//! have lost the end of its logs. One that is alone needs none of that: there is nobody to hand over to, and nobody who
+//! could have led meanwhile.
 
+use super::{Plan, Refusal, failover};
 use crate::common::ids::{NodeId, ProducerId, Uuid};
 use crate::metadata::image::Image;
 use crate::metadata::records::{
     BrokerEndpoint, BrokerFeature, FeatureLevelRecord, MetadataRecord, PartitionChangeRecord, ProducerIdsRecord,
-    RegisterBrokerRecord,
+    RegisterBrokerRecord, UnregisterBrokerRecord,
 };
-use crate::protocol::Str;
+use crate::protocol::{ErrorCode, Str};
 
 /// How many producer ids a broker is given at once.
 const PRODUCER_ID_BLOCK: i64 = 1_000;
+
+/// The feature that tells how all records are to be read.
+const METADATA_VERSION_FEATURE: &str = "metadata.version";
 
 /// The level of `metadata.version` that a new cluster begins with: that of Apache Kafka 4.3.
 const METADATA_VERSION: i16 = 30;
@@ -19,35 +28,130 @@ pub fn bootstrap() -> Vec<MetadataRecord> {
     let feature = |name: &'static str, level| {
         MetadataRecord::FeatureLevel(FeatureLevelRecord { name: Str::from(name), feature_level: level })
     };
-    vec![feature("metadata.version", METADATA_VERSION)]
+    vec![feature(METADATA_VERSION_FEATURE, METADATA_VERSION)]
 }
 
-/// Registers a broker that is ready to lead at once, at `host:port`; no records where it is registered just so.
-pub fn register_broker(image: &Image, id: NodeId, endpoint: (&str, u16), log_dir: Uuid) -> Vec<MetadataRecord> {
-    let known = image.brokers().find(|broker| broker.id == id);
-    let same = known.is_some_and(|broker| !broker.fenced && broker.endpoint == (endpoint.0.to_owned(), endpoint.1));
-    if same {
-        return Vec::new();
-    }
-    vec![MetadataRecord::RegisterBroker(RegisterBrokerRecord {
-        broker_id: id,
-        incarnation_id: Uuid::random(),
-        broker_epoch: known.map_or(0, |broker| broker.epoch + 1),
-        end_points: vec![BrokerEndpoint {
-            name: Str::from("PLAINTEXT"),
-            host: Str::from(endpoint.0),
-            port: endpoint.1,
-            security_protocol: 0,
-        }],
-        features: vec![BrokerFeature {
-            name: Str::from("metadata.version"),
+/// A broker that has started (BrokerRegistration).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Registration {
+    /// Its node id.
+    pub id: NodeId,
+    /// New with each start.
+    pub incarnation_id: Uuid,
+    /// Where clients reach it, the listener for them first.
+    pub endpoints: Vec<BrokerEndpoint>,
+    /// `broker.rack`
+    pub rack: Option<Str>,
+    /// Its log dirs.
+    pub log_dirs: Vec<Uuid>,
+    /// The features that it knows, and from which to which level.
+    pub features: Vec<BrokerFeature>,
+}
+
+impl Registration {
+    /// A broker of this version that listens at `host:port`, and was started now.
+    pub fn new(id: NodeId, (host, port): (&str, u16), log_dir: Uuid) -> Registration {
+        let listener =
+            BrokerEndpoint { name: Str::from("PLAINTEXT"), host: Str::from(host), port, security_protocol: 0 };
+        let version = BrokerFeature {
+            name: Str::from(METADATA_VERSION_FEATURE),
             min_supported_version: METADATA_VERSION,
             max_supported_version: METADATA_VERSION,
-        }],
-        fenced: false,
-        log_dirs: vec![log_dir],
+        };
+        Registration {
+            id,
+            incarnation_id: Uuid::random(),
+            endpoints: vec![listener],
+            rack: None,
+            log_dirs: vec![log_dir],
+            features: vec![version],
+        }
+    }
+}
+
+/// Registers a broker. `is_alive` tells whether the one that has its id now was heard of within its session.
+///
+/// No records where it is alone and registered just so: a restart changes nothing then.
+///
+/// # Errors
+/// As Kafka's controller: DUPLICATE_BROKER_REGISTRATION where another broker has its id and lives, or has its log dir;
+/// UNSUPPORTED_VERSION where it does not know a feature at the level that the cluster has; INVALID_REGISTRATION without a
+/// listener or a log dir.
+pub fn register_broker(image: &Image, wish: &Registration, is_alive: bool) -> Plan {
+    let refuse = |code, sentence: String| Err(Refusal::new(code, sentence));
+    let id = wish.id;
+    let known = image.broker(id);
+    if let Some(other) = known
+        && other.incarnation_id != wish.incarnation_id
+        && is_alive
+        && !other.in_controlled_shutdown
+    {
+        let sentence = format!("another broker has the node id {id} and lives: give this one another node.id");
+        return refuse(ErrorCode::DUPLICATE_BROKER_REGISTRATION, sentence);
+    }
+    let Some(endpoint) = wish.endpoints.first() else {
+        return refuse(ErrorCode::INVALID_REGISTRATION, format!("broker {id} names no listener"));
+    };
+    if wish.log_dirs.is_empty() {
+        return refuse(ErrorCode::INVALID_REGISTRATION, format!("broker {id} names no log dir"));
+    }
+    let others = || image.brokers().filter(|broker| broker.id != id);
+    if let Some(other) = others().find(|other| wish.log_dirs.iter().any(|dir| other.log_dirs.contains(dir))) {
+        let sentence = format!("broker {id} has a log dir of broker {}: one of them was started on a copy", other.id);
+        return refuse(ErrorCode::DUPLICATE_BROKER_REGISTRATION, sentence);
+    }
+    for (name, level) in image.features() {
+        let known = wish.features.iter().find(|known| *known.name == **name);
+        if !known.is_some_and(|known| (known.min_supported_version..=known.max_supported_version).contains(level)) {
+            let sentence = format!("broker {id} does not know feature {name} at level {level}, which the cluster has");
+            return refuse(ErrorCode::UNSUPPORTED_VERSION, sentence);
+        }
+    }
+    let is_alone = others().next().is_none();
+    let same = known.is_some_and(|known| {
+        let here = (endpoint.host.to_string(), endpoint.port);
+        known.is_active()
+            && known.endpoint == here
+            && known.log_dirs == wish.log_dirs
+            && known.rack.as_deref() == wish.rack.as_deref()
+    });
+    let mut records = Vec::new();
+    if is_alone && same {
+        records.extend(elect_leaders(image, id));
+        return Ok(records);
+    }
+    if !is_alone && known.is_some() {
+        records.extend(failover::leave(image, id));
+    }
+    records.push(MetadataRecord::RegisterBroker(RegisterBrokerRecord {
+        broker_id: id,
+        incarnation_id: wish.incarnation_id,
+        broker_epoch: image.next_broker_epoch(),
+        end_points: wish.endpoints.clone(),
+        features: wish.features.clone(),
+        rack: wish.rack.clone(),
+        fenced: !is_alone,
+        log_dirs: wish.log_dirs.clone(),
         ..Default::default()
-    })]
+    }));
+    if is_alone {
+        records.extend(elect_leaders(image, id));
+    }
+    Ok(records)
+}
+
+/// Takes a broker out of the cluster for good (UnregisterBroker); what it led goes to others.
+///
+/// # Errors
+/// BROKER_ID_NOT_REGISTERED.
+pub fn unregister_broker(image: &Image, id: NodeId) -> Plan {
+    let Some(broker) = image.broker(id) else {
+        return Err(Refusal::new(ErrorCode::BROKER_ID_NOT_REGISTERED, format!("no broker {id} is registered")));
+    };
+    let mut records: Vec<_> = failover::leave(image, id).collect();
+    let gone = UnregisterBrokerRecord { broker_id: id, broker_epoch: broker.epoch };
+    records.push(MetadataRecord::UnregisterBroker(gone));
+    Ok(records)
 }
 
 /// Lets broker `id` lead the partitions that have no leader and whose records it has all: one that was stopped cleanly

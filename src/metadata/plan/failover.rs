@@ -7,7 +7,7 @@
 
 use super::{Plan, Refusal};
 use crate::common::ids::{LeaderEpoch, NodeId, Uuid};
-use crate::metadata::image::{BrokerImage, Image, PartitionImage, TopicImage};
+use crate::metadata::image::{BrokerImage, Image, PartitionImage, RECOVERING, TopicImage};
 use crate::metadata::records::{BrokerRegistrationChangeRecord, MetadataRecord, PartitionChangeRecord};
 use crate::protocol::ErrorCode;
 
@@ -120,7 +120,7 @@ pub fn alter_isr(image: &Image, wish: &AlterIsr) -> Plan {
         return refuse(ErrorCode::INVALID_REQUEST, sentence);
     }
     let ready = |(node, epoch): &&(NodeId, i64)| {
-        image.broker(*node).is_some_and(|broker| !broker.fenced && (*epoch == -1 || *epoch == broker.epoch))
+        image.broker(*node).is_some_and(|broker| broker.is_active() && (*epoch == -1 || *epoch == broker.epoch))
     };
     if let Some((node, epoch)) = wish.isr.iter().find(|one| !ready(one)) {
         let sentence = format!("{name}: broker {node} at epoch {epoch} is fenced, gone, or was started anew");
@@ -178,12 +178,9 @@ pub fn elect_leader(image: &Image, topic: &str, partition: i32, how: Election) -
     Ok(vec![MetadataRecord::PartitionChange(change)])
 }
 
-/// Kafka's word for a partition whose leader may lack records that were acknowledged.
-const RECOVERING: i8 = 1;
-
 /// The first of the replicas, in their order, that is one of `among`, not fenced, and not `except`.
 fn first_ready(image: &Image, partition: &PartitionImage, among: &[NodeId], except: NodeId) -> Option<NodeId> {
-    let ready = |node: &NodeId| *node != except && image.broker(*node).is_some_and(|broker| !broker.fenced);
+    let ready = |node: &NodeId| *node != except && image.broker(*node).is_some_and(BrokerImage::is_active);
     partition.replicas.iter().copied().find(|node| among.contains(node) && ready(node))
 }
 
@@ -239,7 +236,10 @@ mod tests {
     fn cluster(replicas: &[&[NodeId]]) -> Image {
         let mut image = Image::default();
         for id in 1..=BROKERS {
-            let records = plan::register_broker(&image, id, ("localhost", 9092), Uuid::random());
+            let wish = plan::Registration::new(id, ("localhost", 9092), Uuid::random());
+            let records = plan::register_broker(&image, &wish, false).unwrap();
+            apply(&mut image, records);
+            let records = unfence_broker(&image, id);
             apply(&mut image, records);
         }
         let assignments: BTreeMap<i32, Vec<NodeId>> = (0..).zip(replicas.iter().map(|nodes| nodes.to_vec())).collect();
@@ -311,11 +311,11 @@ mod tests {
             (AlterIsr { partition_epoch: 1, ..good.clone() }, ErrorCode::NOT_CONTROLLER),
             (AlterIsr { leader_epoch: -1, ..good.clone() }, ErrorCode::FENCED_LEADER_EPOCH),
             (AlterIsr { partition_epoch: -1, ..good.clone() }, ErrorCode::INVALID_UPDATE_VERSION),
-            (AlterIsr { leader: (2, 0), ..good.clone() }, ErrorCode::INVALID_REQUEST),
+            (AlterIsr { leader: (2, 2), ..good.clone() }, ErrorCode::INVALID_REQUEST),
             (wish(&image, &[2, 3]), ErrorCode::INVALID_REQUEST),
             (wish(&image, &[1, 1]), ErrorCode::INVALID_REQUEST),
             (wish(&image, &[1, 4]), ErrorCode::INVALID_REQUEST),
-            (AlterIsr { isr: vec![(1, 0), (2, 5)], ..good.clone() }, ErrorCode::INELIGIBLE_REPLICA),
+            (AlterIsr { isr: vec![(1, 1), (2, 5)], ..good.clone() }, ErrorCode::INELIGIBLE_REPLICA),
         ] {
             assert_eq!(code(&image, &wrong), expected, "{wrong:?}");
         }

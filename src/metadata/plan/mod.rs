@@ -6,12 +6,14 @@
 mod brokers;
 mod configs;
 mod failover;
+mod heartbeat;
 mod placement;
 mod topics;
 
-pub use brokers::{allocate_producer_ids, bootstrap, elect_leaders, register_broker};
+pub use brokers::{Registration, allocate_producer_ids, bootstrap, elect_leaders, register_broker, unregister_broker};
 pub use configs::{alter_configs, broker_values, replace_configs, topic_values};
 pub use failover::{AlterIsr, Election, NO_LEADER, alter_isr, elect_leader, fence_broker, leave, unfence_broker};
+pub use heartbeat::{Heartbeat, Standing, heartbeat};
 pub use topics::{CreateTopic, create_partitions, create_topic, delete_topic};
 
 use crate::protocol::ErrorCode;

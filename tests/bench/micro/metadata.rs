@@ -14,7 +14,8 @@ fn image() -> Image {
     let mut image = Image::default();
     let mut records: Vec<MetadataRecord> = Vec::new();
     for id in 0..BROKERS {
-        records.extend(plan::register_broker(&image, id, ("localhost", 9092), Uuid::random()));
+        let wish = plan::Registration::new(id, ("localhost", 9092), Uuid::random());
+        records.extend(plan::register_broker(&image, &wish, false).expect("a registration"));
     }
     for topic in 0..TOPICS {
         let topic_id = Uuid::random();
