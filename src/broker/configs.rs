@@ -52,8 +52,7 @@ impl Broker {
         let decide = move |image: &Image| {
             plan::alter_configs(image, &under, (kind, &target), changes).map(|records| ((), records))
         };
-        self.change(decide, validate_only).await?;
-        self.apply_configs(kind, &name)
+        self.change(decide, validate_only).await
     }
 
     /// Gives a topic or broker exactly these configs.
@@ -69,8 +68,7 @@ impl Broker {
         let decide = move |image: &Image| {
             plan::replace_configs(image, &under, (kind, &target), wanted).map(|records| ((), records))
         };
-        self.change(decide, validate_only).await?;
-        self.apply_configs(kind, &name)
+        self.change(decide, validate_only).await
     }
 
     /// Fails unless `name` is this broker's node id.
@@ -102,21 +100,30 @@ impl Broker {
     }
 
     /// Lets a change take effect on what is open.
-    fn apply_configs(&self, kind: ResourceType, name: &str) -> Result<(), Refusal> {
+    pub(super) fn configs_changed(&self, kind: ResourceType, name: &str) {
         let partitions = match kind {
             ResourceType::Topic => self.replicas.open_of(name),
             ResourceType::Broker => {
-                let values =
-                    self.controller.read(|image| plan::broker_values(image, &self.properties, self.node.id))?;
-                self.values.send_replace(Arc::new(values));
+                match self.controller.read(|image| plan::broker_values(image, &self.properties, self.node.id)) {
+                    Ok(values) => drop(self.values.send_replace(Arc::new(values))),
+                    Err(error) => {
+                        tracing::error!(%error, "the broker's new configs do not hold together: the old ones stay");
+                        return;
+                    }
+                }
                 self.replicas.all_open()
             }
         };
         for partition in partitions {
-            let values = self.controller.read(|image| self.values_of_topic(image, &partition.id().topic))?;
-            partition.reconfigure(log_config(&values, &self.values()), values.get(topic::MIN_INSYNC_REPLICAS));
+            match self.controller.read(|image| self.values_of_topic(image, &partition.id().topic)) {
+                Ok(values) => {
+                    partition.reconfigure(log_config(&values, &self.values()), values.get(topic::MIN_INSYNC_REPLICAS));
+                }
+                Err(error) => {
+                    tracing::error!(partition = %partition.id(), %error, "a topic's configs do not hold together: the old ones stay");
+                }
+            }
         }
-        Ok(())
     }
 }
 

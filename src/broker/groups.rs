@@ -19,7 +19,7 @@ use tokio::sync::{Notify, oneshot};
 use super::Broker;
 use super::topics::OFFSETS_TOPIC;
 use crate::common::clock::{SharedClock, Turn};
-use crate::common::ids::Timestamp;
+use crate::common::ids::{LeaderEpoch, Timestamp};
 use crate::common::shutdown::Shutdown;
 use crate::coordinator::records::Record;
 use crate::coordinator::{GroupConfig, GroupShard, Reply, ReplyToken, Step, Write, partition_for};
@@ -44,6 +44,10 @@ pub(crate) struct Groups {
 pub(crate) struct Shard {
     state: Mutex<State>,
     partition: Arc<Partition>,
+    /// The epoch in which this broker leads it.
+    epoch: LeaderEpoch,
+    /// Ends what waits for the shard once it is led elsewhere.
+    resigned: Notify,
     clock: SharedClock,
     /// Told when the first deadline may have moved up.
     deadline: Notify,
@@ -90,12 +94,16 @@ impl Broker {
         Ok(look(&state.groups))
     }
 
-    /// All shards, loaded.
+    /// All shards that this broker leads, loaded.
     pub(crate) async fn all_shards(self: &Arc<Self>) -> Result<Vec<Arc<Shard>>, ErrorCode> {
         let count = self.offsets_partitions();
         let mut shards = Vec::new();
         for index in 0..count {
-            shards.push(self.shard(index).await?);
+            match self.shard(index).await {
+                Ok(shard) => shards.push(shard),
+                Err(ErrorCode::NOT_COORDINATOR) => {}
+                Err(code) => return Err(code),
+            }
         }
         Ok(shards)
     }
@@ -113,10 +121,34 @@ impl Broker {
     async fn shard(self: &Arc<Self>, index: i32) -> Result<Arc<Shard>, ErrorCode> {
         let cell = self.groups.shards.lock().entry(index).or_default().clone();
         let loaded = cell.get_or_try_init(|| self.load(index)).await;
-        loaded.cloned().inspect_err(|code| tracing::error!(%code, partition = index, "{OFFSETS_TOPIC} was not loaded"))
+        if let Ok(shard) = loaded
+            && !self.leads_offsets(index, shard.epoch)
+        {
+            // It was led elsewhere while it was loaded; who comes next loads it anew.
+            self.groups.leaders_changed(self);
+            return Err(ErrorCode::NOT_COORDINATOR);
+        }
+        loaded.cloned().inspect_err(|code| {
+            if *code != ErrorCode::NOT_COORDINATOR {
+                tracing::error!(%code, partition = index, "{OFFSETS_TOPIC} was not loaded");
+            }
+        })
+    }
+
+    /// Whether this broker leads that partition, in that epoch.
+    fn leads_offsets(&self, index: i32, epoch: LeaderEpoch) -> bool {
+        self.controller.read(|image| {
+            let partition = image.partition(OFFSETS_TOPIC, index);
+            partition.is_some_and(|partition| partition.leader == self.node.id && partition.leader_epoch == epoch)
+        })
     }
 
     async fn load(self: &Arc<Self>, index: i32) -> Result<Arc<Shard>, ErrorCode> {
+        let led = self.controller.read(|image| {
+            let partition = image.partition(OFFSETS_TOPIC, index)?;
+            (partition.leader == self.node.id).then_some(partition.leader_epoch)
+        });
+        let epoch = led.ok_or(ErrorCode::NOT_COORDINATOR)?;
         let partition = self.find_partition(OFFSETS_TOPIC, index).await?;
         let config = GroupConfig::new(&self.values());
         let now = self.clock().now();
@@ -133,7 +165,14 @@ impl Broker {
             ErrorCode::COORDINATOR_NOT_AVAILABLE
         })?;
         let state = Mutex::new(State { groups, waiting: HashMap::new(), turn: None });
-        let shard = Arc::new(Shard { state, partition, clock: self.clock().clone(), deadline: Notify::new() });
+        let shard = Arc::new(Shard {
+            state,
+            partition,
+            epoch,
+            resigned: Notify::new(),
+            clock: self.clock().clone(),
+            deadline: Notify::new(),
+        });
         shard.run(now, |state, now| state.groups.on_loaded(now));
         self.shutdown().spawn(shard.clone().keep_time(self.shutdown().clone()));
         Ok(shard)
@@ -144,6 +183,13 @@ impl Shard {
     /// Looks at the groups.
     pub(crate) fn look<R>(&self, look: impl FnOnce(&GroupShard) -> R) -> R {
         look(&self.state.lock().groups)
+    }
+
+    /// Another broker leads the partition, or this one does anew.
+    fn resign(&self) {
+        // Whoever waits for a reply is told by the end of its sender.
+        self.state.lock().waiting.clear();
+        self.resigned.notify_one();
     }
 
     /// Takes a step and all that follow from it.
@@ -212,6 +258,7 @@ impl Shard {
                     Some(turn)
                 }
                 () = self.deadline.notified() => None,
+                () = self.resigned.notified() => return,
                 () = shutdown.begun() => return,
             };
         }
@@ -219,6 +266,20 @@ impl Shard {
 }
 
 impl Groups {
+    /// Lets go of the shards that are led elsewhere now, or were led elsewhere in between: who waits there is told to look
+    /// for the coordinator anew.
+    pub(super) fn leaders_changed(&self, broker: &Broker) {
+        let mut gone = Vec::new();
+        self.shards.lock().retain(|index, cell| match cell.get() {
+            Some(shard) if !broker.leads_offsets(*index, shard.epoch) => {
+                gone.push(shard.clone());
+                false
+            }
+            _ => true,
+        });
+        gone.into_iter().for_each(|shard| shard.resign());
+    }
+
     /// Forgets what groups committed for a topic that is gone.
     pub(crate) fn topic_deleted(&self, broker: &Broker, topic: &str) {
         let shards: Vec<_> = self.shards.lock().values().filter_map(|cell| cell.get().cloned()).collect();

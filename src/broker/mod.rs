@@ -4,36 +4,47 @@
 //! ([`Broker::handle`]) until its shutdown begins. `handlers/` holds one file an API; what several of them need
 //! (finding a partition, making a topic) is here and in `topics`; `fetch_session` keeps what consumers asked for
 //! before, `groups` runs the group coordinator over its internal topic, and `background` does what is due from time
-//! to time. The broker never knows of sockets.
+//! to time.
+//!
+//! With others it is a cluster: `lifecycle` joins it and leaves it, `publisher` carries out what the metadata says,
+//! `to_controller` asks the active controller, and `controlling` is what that one does. The broker never knows of sockets.
 
 mod background;
 mod configs;
+mod controlling;
 mod fetch_session;
 mod groups;
 mod handlers;
+mod lifecycle;
 mod options;
 mod partitions;
+mod publisher;
+mod to_controller;
 mod topics;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::client::Doors;
 use crate::common::clock::SharedClock;
 use crate::common::ids::{NodeId, Uuid};
 use crate::common::shutdown::Shutdown;
 use crate::config::Values;
 use crate::controller::Controller;
-use crate::metadata::{Image, Refusal, plan};
 use crate::protocol::{ApiKey, Frame, Str};
 use crate::replica::ReplicaManager;
+use controlling::Controlling;
 use fetch_session::FetchSessions;
 use groups::Groups;
+use lifecycle::Lifecycle;
+use publisher::Published;
+use to_controller::ToController;
 
 pub use options::{BrokerOptions, OpenError};
 
@@ -48,13 +59,22 @@ pub enum Reply {
     Close(String),
 }
 
-/// The APIs that a broker answers, and so advertises.
-pub fn served_apis() -> &'static [ApiKey] {
-    handlers::SERVED
+/// The APIs that a broker answers to clients, and so advertises.
+pub fn served_apis() -> impl Iterator<Item = ApiKey> {
+    handlers::SERVED.iter().copied().filter(|key| !key.spec().internal)
 }
 
 /// A reply that is under way.
 pub type ReplyFuture = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+/// For whom a listener is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// Clients, and brokers that follow.
+    Client,
+    /// Brokers and controllers among themselves (`controller.listener.names`).
+    Controller,
+}
 
 /// One client's connection, as far as the broker cares.
 #[derive(Debug)]
@@ -63,6 +83,10 @@ pub struct Connection {
     pub id: u64,
     /// Where it comes from.
     pub peer: SocketAddr,
+    /// Which listener it came by.
+    pub listener: Listener,
+    /// The broker whose heartbeats come by it; -1 for none.
+    broker: AtomicI32,
     /// Held by the request whose turn it is to write. Requests begin in their order and this lock is fair, so what one
     /// connection writes lands in the order in which it was sent, even where the first of them must open a log.
     turn: tokio::sync::Mutex<()>,
@@ -97,32 +121,30 @@ pub struct Broker {
     groups: Groups,
     fetch_sessions: FetchSessions,
     endpoint: OnceLock<(Str, i32)>,
+    doors: Doors,
+    to_controller: ToController,
+    lifecycle: Lifecycle,
+    published: Published,
+    controlling: Controlling,
     producer_ids: topics::ProducerIds,
     connections: AtomicU64,
 }
 
 impl Broker {
     /// Notes a new connection.
-    pub fn connect(&self, peer: SocketAddr) -> Arc<Connection> {
+    pub fn connect(&self, peer: SocketAddr, listener: Listener) -> Arc<Connection> {
         let id = self.connections.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Connection { id, peer, turn: tokio::sync::Mutex::default() })
+        Arc::new(Connection { id, peer, listener, broker: AtomicI32::new(-1), turn: tokio::sync::Mutex::default() })
+    }
+
+    /// The connection of this broker to itself, as it were.
+    fn connect_self(&self) -> Arc<Connection> {
+        self.connect(SocketAddr::from(([127, 0, 0, 1], 0)), Listener::Controller)
     }
 
     /// Works on one request.
     pub fn handle(self: &Arc<Self>, connection: &Arc<Connection>, frame: Bytes) -> ReplyFuture {
         handlers::handle(self, connection, frame)
-    }
-
-    /// Tells the address under which clients reach this broker, and registers it there; once, before the first request.
-    pub async fn advertise(&self, host: &str, port: u16) -> Result<(), Refusal> {
-        // A second address would be a second listener, which there is not yet; the first one holds.
-        let _ = self.endpoint.set((Str::from(host), i32::from(port)));
-        let (id, host, log_dir) = (self.node.id, host.to_owned(), self.node.directory_id);
-        let register = move |image: &Image| {
-            let wish = plan::Registration::new(id, (&host, port), log_dir);
-            plan::register_broker(image, &wish, false).map(|records| ((), records))
-        };
-        self.change(register, false).await
     }
 
     /// Who this broker is.

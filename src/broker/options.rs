@@ -9,8 +9,14 @@ use tokio::sync::watch;
 use super::fetch_session::FetchSessions;
 use super::groups::Groups;
 use super::topics::ProducerIds;
-use super::{Broker, Node, background};
+use super::controlling::Controlling;
+use super::lifecycle::Lifecycle;
+use super::publisher::Published;
+use super::to_controller::ToController;
+use super::{Broker, Node, background, controlling, publisher};
+use crate::client::Doors;
 use crate::common::clock::SharedClock;
+use crate::common::transport::SharedTransport;
 use crate::common::shutdown::Shutdown;
 use crate::config::{ConfigError, Values, broker as key, rules};
 use crate::controller::{Controller, ControllerError, SnapshotLimits};
@@ -32,6 +38,8 @@ pub struct BrokerOptions {
     pub clock: SharedClock,
     /// By which a fetch waits for records: the clock of whoever sent it, whatever a test does with the other.
     pub socket_clock: SharedClock,
+    /// How other nodes are reached.
+    pub transport: SharedTransport,
     /// The file system.
     pub file_system: Arc<dyn FileSystem>,
     /// Whether changes of the metadata are synced before they take effect: not for data that goes away with the broker.
@@ -60,7 +68,8 @@ impl Broker {
     ///
     /// Reads from disk: call it where a thread may wait. Must run on a tokio runtime.
     pub fn open(options: BrokerOptions) -> Result<Arc<Broker>, OpenError> {
-        let BrokerOptions { properties, clock, socket_clock, file_system, durable } = options;
+        let BrokerOptions { properties, clock, socket_clock, transport, file_system, durable } = options;
+        let doors = Doors { transport, clock: socket_clock.clone(), runtime: tokio::runtime::Handle::current() };
         let node_id = rules::node_id(&properties);
         let dirs = rules::data_dirs(&properties);
         let [dir] = dirs.as_slice() else {
@@ -101,9 +110,16 @@ impl Broker {
             groups: Groups::default(),
             fetch_sessions: FetchSessions::new(slots),
             endpoint: OnceLock::new(),
+            to_controller: ToController::new(doors.clone()),
+            doors,
+            lifecycle: Lifecycle::default(),
+            published: Published::default(),
+            controlling: Controlling::default(),
             producer_ids: ProducerIds::default(),
             connections: AtomicU64::new(0),
         });
+        publisher::start(&broker);
+        controlling::start(&broker);
         background::start(&broker);
         Ok(broker)
     }

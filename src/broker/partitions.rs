@@ -6,6 +6,7 @@ use super::Broker;
 use super::configs::log_config;
 use crate::common::ids::{TopicPartition, Uuid};
 use crate::config::{broker as broker_key, topic as topic_key};
+use crate::log::LogConfig;
 use crate::metadata::{Image, plan};
 use crate::protocol::ErrorCode;
 use crate::replica::{Partition, PartitionSpec};
@@ -78,10 +79,24 @@ impl Broker {
         Some(PartitionSpec {
             id: TopicPartition::new(topic, index),
             topic_id: image.topic(topic)?.id,
+            replicas: partition.replicas.clone(),
             leader_id: self.node.id,
             leader_epoch: partition.leader_epoch,
             min_in_sync_replicas: values.get(topic_key::MIN_INSYNC_REPLICAS),
             config: log_config(&values, &self.values()),
         })
+    }
+
+    /// The same of a partition whose topic is gone.
+    pub(super) fn spec_of_removed(&self, topic: &str, topic_id: Uuid, index: i32) -> PartitionSpec {
+        PartitionSpec {
+            id: TopicPartition::new(topic, index),
+            topic_id,
+            replicas: Vec::new(),
+            leader_id: self.node.id,
+            leader_epoch: 0,
+            min_in_sync_replicas: 1,
+            config: LogConfig::default(),
+        }
     }
 }

@@ -1,21 +1,32 @@
 //! Topics made, grown and taken away; producer ids handed out.
 //!
-//! Each is a wish to the controller, which waits for the disk, and then what follows from it here: partitions are opened
-//! only when somebody asks for them, and the files of a topic that is gone are taken away.
+//! Each is a wish to the controller, which waits for the disk (and in a cluster for a majority); what follows from it
+//! here, `publisher` knows.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::Broker;
 use crate::common::ids::{NodeId, ProducerId, Uuid};
 use crate::config::broker as key;
+use crate::coordinator::partition_for;
 use crate::metadata::image::Configs;
 use crate::metadata::plan::{self, CreateTopic};
 use crate::metadata::topic_name::METADATA_TOPIC;
 use crate::metadata::{Image, MetadataRecord, Refusal};
-use crate::protocol::ErrorCode;
+use crate::protocol::messages::allocate_producer_ids::{AllocateProducerIdsRequest, AllocateProducerIdsResponse};
+use crate::protocol::messages::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
+};
+use crate::protocol::{ErrorCode, Str};
 
 /// The topic that holds the groups and their offsets.
 pub(super) const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// How long what another node has decided may take to come here before a client is told to come again.
+const HEARING: Duration = Duration::from_millis(500);
 
 /// A topic as it was made.
 #[derive(Debug)]
@@ -52,32 +63,77 @@ impl Broker {
     }
 
     /// Makes one topic.
-    pub(crate) async fn create_topic(&self, wish: CreateTopic) -> Result<(), Refusal> {
-        let made = self.create_topics(vec![wish], false).await?;
-        made.into_iter().try_for_each(|made| made.map(|_| ()))
+    ///
+    /// The active controller is asked, as a client would; this broker may hear of the topic a moment later.
+    pub(crate) async fn create_topic(self: &Arc<Self>, wish: CreateTopic) -> Result<(), Refusal> {
+        if self.is_active_controller() {
+            let made = self.create_topics(vec![wish], false).await?;
+            return made.into_iter().try_for_each(|made| made.map(|_| ()));
+        }
+        let config = |(name, value): (String, String)| CreatableTopicConfig {
+            name: Str::from(name),
+            value: Some(Str::from(value)),
+        };
+        let topic = CreatableTopic {
+            name: Str::from(wish.name),
+            num_partitions: wish.partitions,
+            replication_factor: wish.replication_factor,
+            configs: wish.configs.into_iter().map(config).collect(),
+            ..Default::default()
+        };
+        let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+        let refused = |response: &CreateTopicsResponse| {
+            response.topics.iter().any(|topic| topic.error_code == ErrorCode::NOT_CONTROLLER)
+        };
+        let answered = self.ask_controller(&request, refused).await;
+        let response = answered.map_err(|code| Refusal::new(code, "no controller answered"))?;
+        match response.topics.into_iter().next() {
+            Some(topic) if topic.error_code == ErrorCode::NONE => {
+                self.until_known(&topic.name).await;
+                Ok(())
+            }
+            Some(topic) => {
+                let sentence = topic.error_message.map(|message| message.to_string()).unwrap_or_default();
+                Err(Refusal::new(topic.error_code, sentence))
+            }
+            None => Err(Refusal::new(ErrorCode::UNKNOWN_SERVER_ERROR, "the controller told nothing of the topic")),
+        }
     }
 
-    /// Takes a topic away: its metadata, its open partitions, its files.
+    /// Ends when this broker has heard of a topic, or soon.
+    async fn until_known(&self, topic: &str) {
+        let mut applied = self.controller.subscribe();
+        let hearing = async {
+            while self.controller.read(|image| image.topic(topic).is_none()) && applied.recv().await.is_some() {}
+        };
+        tokio::select! {
+            () = hearing => {}
+            () = self.socket_clock.sleep(HEARING) => {}
+            () = self.shutdown.begun() => {}
+        }
+    }
+
+    /// Takes a topic away; its partitions and files go when the change is carried out, here and wherever it has replicas.
     pub(crate) async fn delete_topic(&self, name: &str) -> Result<(), Refusal> {
-        let specs = self.controller.read(|image| {
-            let count = image.topic(name).map_or(0, |topic| topic.partitions.len());
-            let indexes = 0..i32::try_from(count).unwrap_or(i32::MAX);
-            indexes.filter_map(|index| self.partition_spec(image, name, index)).collect::<Vec<_>>()
-        });
         let target = name.to_owned();
         let decide = move |image: &Image| match image.topic(&target) {
             Some(topic) => Ok(((), plan::delete_topic(topic))),
             None => Err(Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, format!("there is no topic '{target}'"))),
         };
-        self.change(decide, false).await?;
+        self.change(decide, false).await
+    }
+
+    /// What follows here from a topic's end: its groups' offsets are forgotten, its open partitions and its files go.
+    pub(super) async fn topic_removed(&self, name: &str, id: Uuid, partitions: usize) {
         self.groups.topic_deleted(self, name);
+        let indexes = 0..i32::try_from(partitions).unwrap_or(i32::MAX);
+        let specs = indexes.map(|index| self.spec_of_removed(name, id, index)).collect();
         let (replicas, topic) = (self.replicas.clone(), name.to_owned());
         let removed = self.shutdown().blocking(move || replicas.remove_topic(&topic, specs)).await;
         if let Some(Err(error)) = removed {
             // The topic is gone all the same; the next start sets its folders aside.
             tracing::error!(topic = name, %error, "the files of a deleted topic could not be taken away");
         }
-        Ok(())
     }
 
     /// Brings a topic to `count` partitions.
@@ -106,11 +162,12 @@ impl Broker {
     }
 
     /// Makes sure that `__consumer_offsets` is there.
-    pub(crate) async fn ensure_offsets_topic(&self) -> Result<(), ErrorCode> {
+    pub(crate) async fn ensure_offsets_topic(self: &Arc<Self>) -> Result<(), ErrorCode> {
         if self.controller.read(|image| image.topic(OFFSETS_TOPIC).is_some()) {
             return Ok(());
         }
         let values = self.values();
+        let brokers = self.controller.read(|image| image.live_brokers().count());
         let configs = [
             ("cleanup.policy", "compact".to_owned()),
             ("compression.type", "producer".to_owned()),
@@ -120,7 +177,9 @@ impl Broker {
             name: OFFSETS_TOPIC.to_owned(),
             partitions: values.get(key::OFFSETS_TOPIC_NUM_PARTITIONS),
             // Kafka's default of 3 is for clusters of three; the brokers there are is what there can be.
-            replication_factor: 1,
+            replication_factor: values
+                .get(key::OFFSETS_TOPIC_REPLICATION_FACTOR)
+                .min(i16::try_from(brokers).unwrap_or(i16::MAX)),
             configs: configs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
             ..Default::default()
         };
@@ -134,23 +193,48 @@ impl Broker {
         }
     }
 
+    /// Who coordinates a group: the node that leads its partition of `__consumer_offsets`, and where it listens.
+    pub(crate) fn coordinator_of(&self, group_id: &str) -> Result<(NodeId, Str, i32), ErrorCode> {
+        self.controller.read(|image| {
+            let topic = image.topic(OFFSETS_TOPIC)?;
+            let count = i32::try_from(topic.partitions.len()).ok()?;
+            let partition = image.partition(OFFSETS_TOPIC, partition_for(group_id, count))?;
+            let leader = image.broker(partition.leader).filter(|broker| !broker.fenced)?;
+            Some((leader.id, Str::from(leader.endpoint.0.as_str()), i32::from(leader.endpoint.1)))
+        })
+        .ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)
+    }
+
+    /// The controller that clients are told of: the active one where it is a broker too, else any broker, for each of them
+    /// hands on what is the controller's.
+    pub(crate) fn told_controller(&self, image: &Image) -> NodeId {
+        let leadership = self.controller.leader().borrow().clone();
+        let active = if leadership.is_us { Some(self.node.id) } else { leadership.leader.map(|leader| leader.id) };
+        let is_live = |id: &NodeId| image.broker(*id).is_some_and(|broker| !broker.fenced);
+        active.filter(is_live).or_else(|| image.live_brokers().map(|broker| broker.id).next()).unwrap_or(-1)
+    }
+
     /// An id that no producer has.
-    pub(crate) async fn next_producer_id(&self) -> Result<ProducerId, ErrorCode> {
+    pub(crate) async fn next_producer_id(self: &Arc<Self>) -> Result<ProducerId, ErrorCode> {
         loop {
             if let Some(id) = self.producer_ids.take() {
                 return Ok(id);
             }
-            let node = self.node.id;
-            let decide = move |image: &Image| {
-                let (first, count, record) = plan::allocate_producer_ids(image, node, 0);
-                Ok(((first, first + count), vec![record]))
-            };
-            let (first, end) = self.change(decide, false).await.map_err(|refusal| refusal.code)?;
-            self.producer_ids.put(first, end);
+            let request = AllocateProducerIdsRequest { broker_id: self.node.id, broker_epoch: self.epoch() };
+            let refused = |response: &AllocateProducerIdsResponse| response.error_code == ErrorCode::NOT_CONTROLLER;
+            let response = self.ask_controller(&request, refused).await?;
+            if response.error_code != ErrorCode::NONE {
+                return Err(response.error_code);
+            }
+            let first = response.producer_id_start;
+            self.producer_ids.put(first, first + i64::from(response.producer_id_len));
         }
     }
 
-    /// Carries out what `decide` comes to, once it is on the disk; or only asks, with `validate_only`.
+    /// Writes what `decide` comes to, and ends when it is carried out here; or only asks, with `validate_only`.
+    ///
+    /// # Errors
+    /// What `decide` refuses; NOT_CONTROLLER where this node is not the active controller.
     pub(super) async fn change<T: Send + 'static>(
         &self,
         decide: impl FnOnce(&Image) -> Result<(T, Vec<MetadataRecord>), Refusal> + Send + 'static,
@@ -159,10 +243,9 @@ impl Broker {
         if validate_only {
             return self.controller.read(decide).map(|(answer, _)| answer);
         }
-        let controller = self.controller.clone();
-        let written = self.shutdown().blocking(move || controller.propose(decide)).await;
-        let ended = || Err(Refusal::new(ErrorCode::UNKNOWN_SERVER_ERROR, "the broker is ending".to_owned()));
-        written.unwrap_or_else(ended)
+        let answer = self.controller.propose(decide).await?;
+        self.published().await;
+        Ok(answer)
     }
 }
 

@@ -111,7 +111,7 @@ impl ClientError {
         ClientError::Kafka { code, context: context.into(), message: message.map(Into::into) }
     }
 
-    pub(super) fn disconnected(address: &Arc<str>, cause: impl Into<Arc<str>>) -> ClientError {
+    pub(crate) fn disconnected(address: &Arc<str>, cause: impl Into<Arc<str>>) -> ClientError {
         ClientError::Disconnected { address: address.clone(), cause: cause.into() }
     }
 

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::BrokerSettings;
-use crate::broker::{Broker, BrokerOptions, OpenError};
+use crate::broker::{Broker, BrokerOptions, Listener, OpenError};
 use crate::config::listener::{Endpoint, advertised, bound};
 use crate::config::{ConfigError, Values, broker as key};
+use crate::metadata::Refusal;
 use crate::server::Server;
 
 /// Why a broker did not start.
@@ -26,6 +27,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The cluster does not let it in.
+    #[error("{0}")]
+    Join(Refusal),
     /// The broker cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -52,13 +56,14 @@ impl RunningBroker {
             let sentence = format!("listeners names {} of them: this broker serves one", listeners.len());
             return Err(StartError::Listeners(sentence));
         };
-        let server = Server::bind(&settings.transport, &listener.host, listener.port)
+        let server = Server::bind(&settings.transport, &listener.host, listener.port, Listener::Client)
             .await
             .map_err(|source| StartError::Bind { endpoint: listener.clone(), source })?;
         let options = BrokerOptions {
             properties: properties.clone(),
             clock: settings.clock.clone(),
             socket_clock: settings.socket_clock.clone(),
+            transport: settings.transport.clone(),
             file_system: settings.file_system.clone(),
             durable: settings.durable,
         };
@@ -66,8 +71,8 @@ impl RunningBroker {
         let broker = opening.unwrap_or_else(|ended| Err(OpenError::Unsupported(ended.to_string())))?;
         let address = server.address();
         let (host, port) = told(&properties, address).map_err(StartError::Listeners)?;
-        broker.advertise(&host, port).await.map_err(|refusal| StartError::Listeners(refusal.message))?;
         server.start(broker.clone(), settings.socket_clock);
+        broker.join(&host, port).await.map_err(StartError::Join)?;
         Ok(RunningBroker { broker, address, advertised: (host, port) })
     }
 

@@ -226,7 +226,7 @@ keys! {
     /// Partitions of `__consumer_offsets`.
     OFFSETS_TOPIC_NUM_PARTITIONS: Int = "offsets.topic.num.partitions", (50), AtLeast(1), High, Honoured;
     /// Replicas of `__consumer_offsets`.
-    OFFSETS_TOPIC_REPLICATION_FACTOR: Short = "offsets.topic.replication.factor", (3), AtLeast(1), High, ONE_BROKER;
+    OFFSETS_TOPIC_REPLICATION_FACTOR: Short = "offsets.topic.replication.factor", (3), AtLeast(1), High, Honoured;
     /// Segment size of `__consumer_offsets`: small, so that it loads quickly.
     OFFSETS_TOPIC_SEGMENT_BYTES: Bytes = "offsets.topic.segment.bytes", (100 * MIB), AtLeast(1), High, Honoured;
     /// How long a commit may wait for its replicas.
@@ -264,11 +264,13 @@ keys! {
     /// A follower's receive buffer.
     REPLICA_SOCKET_RECEIVE_BUFFER_BYTES: Bytes = "replica.socket.receive.buffer.bytes", (64 * KIB), Any, High, ONE_BROKER;
     /// How often a broker tells the controller that it lives.
-    BROKER_HEARTBEAT_INTERVAL_MS: IntMs = "broker.heartbeat.interval.ms", (2 * SECOND), Any, Medium, ONE_CONTROLLER;
+    BROKER_HEARTBEAT_INTERVAL_MS: IntMs = "broker.heartbeat.interval.ms", (2 * SECOND), Any, Medium, Honoured;
     /// How long the controller waits for that.
-    BROKER_SESSION_TIMEOUT_MS: IntMs = "broker.session.timeout.ms", (9 * SECOND), Any, Medium, ONE_CONTROLLER;
+    BROKER_SESSION_TIMEOUT_MS: IntMs = "broker.session.timeout.ms", (9 * SECOND), Any, Medium, Honoured;
+    /// How long a broker that starts waits for a controller that lets it in.
+    INITIAL_BROKER_REGISTRATION_TIMEOUT_MS: IntMs = "initial.broker.registration.timeout.ms", (60 * SECOND), Any, Medium, Honoured;
     /// How long brokers and controllers wait for a reply among themselves.
-    REQUEST_TIMEOUT_MS: IntMs = "request.timeout.ms", (30 * SECOND), Any, High, ONE_BROKER;
+    REQUEST_TIMEOUT_MS: IntMs = "request.timeout.ms", (30 * SECOND), Any, High, Honoured;
     /// Replicas of `__transaction_state`.
     TRANSACTION_STATE_LOG_REPLICATION_FACTOR: Short = "transaction.state.log.replication.factor", (3), AtLeast(1), High, NO_TRANSACTIONS;
     /// In-sync replicas that `__transaction_state` needs.

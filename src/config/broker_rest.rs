@@ -93,7 +93,6 @@ not_yet! {
     "group.streams.min.session.timeout.ms" IntMs (45_000) AtLeast(1);
     "group.streams.num.standby.replicas" Int (0) AtLeast(0);
     "group.streams.session.timeout.ms" IntMs (45_000) AtLeast(1);
-    "initial.broker.registration.timeout.ms" IntMs (60_000);
     "kafka.metrics.polling.interval.secs" Int (10) AtLeast(1);
     "kafka.metrics.reporters" List ("");
     "leader.imbalance.check.interval.seconds" Long (300) AtLeast(1);

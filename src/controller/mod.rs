@@ -11,6 +11,7 @@
 //! It never knows who wishes, or why.
 
 mod journal;
+pub mod sessions;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -90,9 +91,49 @@ pub struct SnapshotLimits {
     pub interval_ms: i64,
 }
 
+/// One of the controllers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Voter {
+    /// Its node id.
+    pub id: crate::common::ids::NodeId,
+    /// The id of its log dir.
+    pub directory_id: crate::common::ids::Uuid,
+    /// Where its controller listener is.
+    pub host: String,
+    /// The port of that.
+    pub port: u16,
+}
+
+/// Who leads the quorum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leadership {
+    /// The leader, where one is known.
+    pub leader: Option<Voter>,
+    /// Its epoch.
+    pub epoch: i32,
+    /// Whether it is this node.
+    pub is_us: bool,
+}
+
+/// What was applied to the image.
+#[derive(Debug, Clone)]
+pub enum Applied {
+    /// These records.
+    Records {
+        /// The offset of the last of them.
+        offset: Offset,
+        /// In their order.
+        records: std::sync::Arc<[MetadataRecord]>,
+    },
+    /// A snapshot took the place of everything.
+    Snapshot,
+}
+
 /// The cluster's metadata and its log.
 #[derive(Debug)]
 pub struct Controller {
+    leadership: tokio::sync::watch::Sender<Leadership>,
+    subscribers: Mutex<Vec<tokio::sync::mpsc::UnboundedSender<Applied>>>,
     image: RwLock<Image>,
     /// Held over deciding, appending and applying, so that wishes come one after another.
     journal: Mutex<Journal>,
@@ -111,11 +152,30 @@ impl Controller {
     ) -> Result<Controller, ControllerError> {
         let (journal, image) = Journal::open(dir, clock.now(), durable, limits)?;
         let is_new = journal.is_empty();
-        let controller = Controller { image: RwLock::new(image), journal: Mutex::new(journal), clock };
+        let leadership = tokio::sync::watch::Sender::new(Leadership { leader: None, epoch: 0, is_us: true });
+        let controller = Controller {
+            leadership,
+            subscribers: Mutex::default(),
+            image: RwLock::new(image),
+            journal: Mutex::new(journal),
+            clock,
+        };
         if is_new {
             controller.write(&mut controller.journal.lock(), &bootstrap())?;
         }
         Ok(controller)
+    }
+
+    /// Who leads.
+    pub fn leader(&self) -> tokio::sync::watch::Receiver<Leadership> {
+        self.leadership.subscribe()
+    }
+
+    /// What is applied from now on.
+    pub fn subscribe(&self) -> tokio::sync::mpsc::UnboundedReceiver<Applied> {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        self.subscribers.lock().push(sender);
+        receiver
     }
 
     /// Looks at the image. `look` must be short: changes wait for it.
@@ -126,7 +186,7 @@ impl Controller {
     /// Changes the image by the records that `decide` comes to, once they are in the log.
     ///
     /// Waits for the disk: call it where a thread may. Fails as `decide` does, or with KAFKA_STORAGE_ERROR.
-    pub fn propose<T>(
+    pub async fn propose<T>(
         &self,
         decide: impl FnOnce(&Image) -> Result<(T, Vec<MetadataRecord>), Refusal>,
     ) -> Result<T, Refusal> {
@@ -165,6 +225,8 @@ impl Controller {
             image.apply(record).map_err(|source| ControllerError::Image { offset, source })?;
         }
         drop(image);
+        let applied = Applied::Records { offset: first + records.len() as i64 - 1, records: records.into() };
+        self.subscribers.lock().retain(|subscriber| subscriber.send(applied.clone()).is_ok());
         self.snapshot(journal);
         Ok(())
     }

@@ -26,12 +26,12 @@ fn open(fs: &MemoryFs, clock: &Arc<ManualClock>, limits: SnapshotLimits) -> Cont
 
 fn make(controller: &Controller, name: &str) {
     let record = TopicRecord { name: Str::from(name), topic_id: Uuid::random() };
-    controller.propose(|_| Ok(((), vec![MetadataRecord::Topic(record)]))).unwrap();
+    futures_util::FutureExt::now_or_never(controller.propose(|_| Ok(((), vec![MetadataRecord::Topic(record)])))).unwrap().unwrap();
 }
 
 fn remove(controller: &Controller, name: &str) {
     let gone = |image: &Image| RemoveTopicRecord { topic_id: image.topic(name).unwrap().id };
-    controller.propose(|image| Ok(((), vec![MetadataRecord::RemoveTopic(gone(image))]))).unwrap();
+    futures_util::FutureExt::now_or_never(controller.propose(|image| Ok(((), vec![MetadataRecord::RemoveTopic(gone(image))])))).unwrap().unwrap();
 }
 
 fn image(controller: &Controller) -> Image {

@@ -32,6 +32,8 @@ pub struct PartitionSpec {
     pub id: TopicPartition,
     /// The topic's id.
     pub topic_id: Uuid,
+    /// All replicas.
+    pub replicas: Vec<NodeId>,
     /// This broker.
     pub leader_id: NodeId,
     /// The epoch in which it leads.
@@ -131,6 +133,9 @@ impl ReplicaManager {
             cleaner: Cleaner::default(),
         })
     }
+
+    /// Takes what the image says.
+    pub fn apply(&self, _specs: Vec<PartitionSpec>) {}
 
     /// A partition, where it is open.
     pub fn get(&self, topic: &str, partition: i32) -> Option<Arc<Partition>> {

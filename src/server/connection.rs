@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 
 use super::frame::{FrameError, FrameReader};
 use super::gate::Place;
-use crate::broker::{Broker, Connection, Reply, ReplyFuture};
+use crate::broker::{Broker, Connection, Listener, Reply, ReplyFuture};
 use crate::common::clock::SharedClock;
 use crate::common::shutdown::Shutdown;
 use crate::common::transport::BoxStream;
@@ -56,6 +56,7 @@ impl Slot {
 /// What a connection needs of its listener.
 pub(super) struct Session {
     pub(super) broker: Arc<Broker>,
+    pub(super) listener: Listener,
     pub(super) clock: SharedClock,
     pub(super) shutdown: Shutdown,
     pub(super) max_idle: Option<Duration>,
@@ -82,8 +83,9 @@ enum Ended {
 
 /// Serves one connection until it ends.
 pub(super) async fn serve(mut session: Session, mut stream: BoxStream, peer: SocketAddr) {
-    let connection = session.broker.connect(peer);
+    let connection = session.broker.connect(peer, session.listener);
     let ended = converse(&mut session, &connection, &mut stream).await;
+    session.broker.disconnected(&connection);
     match ended {
         Ok(()) => debug!(%peer, "connection closed"),
         Err(Ended::Io(reason) | Ended::Frame(FrameError::Io(reason))) => debug!(%peer, %reason, "connection lost"),
@@ -95,7 +97,7 @@ pub(super) async fn serve(mut session: Session, mut stream: BoxStream, peer: Soc
 }
 
 async fn converse(session: &mut Session, connection: &Arc<Connection>, stream: &mut BoxStream) -> Result<(), Ended> {
-    let Session { broker, clock, shutdown, max_idle, reader, place } = session;
+    let Session { broker, listener: _, clock, shutdown, max_idle, reader, place } = session;
     let line = Line { clock, shutdown, max_idle: *max_idle, place };
     let mut slots: VecDeque<Slot> = VecDeque::new();
     let mut last_request = clock.monotonic();

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::broker::Broker;
+use crate::broker::{self, Broker};
 use crate::common::buffer::BufferPool;
 use crate::common::clock::SharedClock;
 use crate::common::shutdown::Shutdown;
@@ -53,15 +53,21 @@ impl Limits {
 #[derive(Debug)]
 pub struct Server {
     listener: Box<dyn Listener>,
+    role: broker::Listener,
     address: SocketAddr,
 }
 
 impl Server {
-    /// Binds `host:port`; port 0 takes any free one.
-    pub async fn bind(transport: &SharedTransport, host: &str, port: u16) -> io::Result<Server> {
+    /// Binds `host:port` for whom `role` says; port 0 takes any free one.
+    pub async fn bind(
+        transport: &SharedTransport,
+        host: &str,
+        port: u16,
+        role: broker::Listener,
+    ) -> io::Result<Server> {
         let listener = transport.bind(host, port).await?;
         let address = listener.local_addr()?;
-        Ok(Server { listener, address })
+        Ok(Server { listener, role, address })
     }
 
     /// The address that was bound.
@@ -122,6 +128,7 @@ impl Server {
             };
             let session = Session {
                 broker: broker.clone(),
+                listener: self.role,
                 clock: clock.clone(),
                 shutdown: shutdown.clone(),
                 max_idle,

@@ -5,10 +5,11 @@
 //!   3  flexible: the client's software name and version; features     4  features with a minimum of 0
 //!
 //! Rules
-//!   the list derives from the table of handlers: what is not served is not in it
+//!   the list derives from the table of handlers: what is not served is not in it, and what brokers and controllers have
+//!   among themselves is only told on a controller's listener
 
 use super::{Context, Outcome};
-use crate::broker::Broker;
+use crate::broker::{Broker, Listener};
 use crate::protocol::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
@@ -41,7 +42,7 @@ pub(super) async fn handle(
         min_version_level: *level,
     });
     Outcome::Reply(ApiVersionsResponse {
-        api_keys: served(),
+        api_keys: served(context.connection.listener),
         supported_features: supported.collect(),
         finalized_features: finalized.collect(),
         finalized_features_epoch: 0,
@@ -50,15 +51,16 @@ pub(super) async fn handle(
 }
 
 /// The reply to a version that this broker does not know: in version 0, and of the one API that matters then.
-pub(super) fn unsupported() -> ApiVersionsResponse {
-    let mut api_keys = served();
+pub(super) fn unsupported(listener: Listener) -> ApiVersionsResponse {
+    let mut api_keys = served(listener);
     api_keys.retain(|version| version.api_key == ApiKey::ApiVersions.spec().key);
     ApiVersionsResponse { error_code: ErrorCode::UNSUPPORTED_VERSION, api_keys, ..Default::default() }
 }
 
-fn served() -> Vec<ApiVersion> {
+fn served(listener: Listener) -> Vec<ApiVersion> {
     let mut keys: Vec<ApiVersion> = super::SERVED
         .iter()
+        .filter(|key| listener == Listener::Controller || !key.spec().internal)
         .map(|key| {
             let versions = key.spec().advertised;
             ApiVersion {

@@ -35,11 +35,21 @@ pub(super) async fn handle(
             ..Default::default()
         });
     }
-    let (host, port) = broker.endpoint();
+    let with_fenced = context.version >= 2 && request.include_fenced_brokers;
+    let (brokers, controller_id) = broker.controller().read(|image| {
+        let brokers = image.brokers().filter(|broker| with_fenced || !broker.fenced).map(|broker| DescribeClusterBroker {
+            broker_id: broker.id,
+            host: Str::from(broker.endpoint.0.as_str()),
+            port: i32::from(broker.endpoint.1),
+            rack: broker.rack.as_deref().map(Str::from),
+            is_fenced: broker.fenced,
+        });
+        (brokers.collect(), broker.told_controller(image))
+    });
     Outcome::Reply(DescribeClusterResponse {
         cluster_id: node.cluster_id.clone(),
-        controller_id: node.id,
-        brokers: vec![DescribeClusterBroker { broker_id: node.id, host, port, rack: node.rack.clone(), ..Default::default() }],
+        controller_id,
+        brokers,
         ..Default::default()
     })
 }

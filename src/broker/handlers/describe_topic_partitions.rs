@@ -10,6 +10,8 @@
 use super::{Context, Outcome};
 use crate::broker::Broker;
 use crate::config::broker as key;
+use crate::common::ids::NodeId;
+use crate::metadata::Image;
 use crate::metadata::image::TopicImage;
 use crate::metadata::topic_name;
 use crate::protocol::messages::describe_topic_partitions::{
@@ -42,7 +44,7 @@ pub(super) async fn handle(
             next_cursor = Some(Cursor { topic_name: name, partition_index: from });
             break;
         }
-        let found = broker.controller().read(|image| image.topic(&name).map(|topic| describe(topic, from, left)));
+        let found = broker.controller().read(|image| image.topic(&name).map(|topic| describe(image, topic, from, left)));
         let Some((topic, more)) = found else {
             topics.push(DescribeTopicPartitionsResponseTopic {
                 error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
@@ -64,7 +66,8 @@ pub(super) async fn handle(
 }
 
 /// A topic's partitions from `from` on, at most `limit`, and whether there are more.
-fn describe(topic: &TopicImage, from: i32, limit: i32) -> (DescribeTopicPartitionsResponseTopic, bool) {
+fn describe(image: &Image, topic: &TopicImage, from: i32, limit: i32) -> (DescribeTopicPartitionsResponseTopic, bool) {
+    let is_live = |id: NodeId| image.broker(id).is_some_and(|broker| !broker.fenced);
     let partitions = (0..).zip(&topic.partitions).skip(from as usize).take(limit as usize);
     let partitions: Vec<_> = partitions
         .map(|(index, partition)| DescribeTopicPartitionsResponsePartition {
@@ -73,9 +76,10 @@ fn describe(topic: &TopicImage, from: i32, limit: i32) -> (DescribeTopicPartitio
             leader_epoch: partition.leader_epoch,
             replica_nodes: partition.replicas.clone(),
             isr_nodes: partition.isr.clone(),
-            eligible_leader_replicas: Some(Vec::new()),
-            last_known_elr: Some(Vec::new()),
-            ..Default::default()
+            error_code: if is_live(partition.leader) { ErrorCode::NONE } else { ErrorCode::LEADER_NOT_AVAILABLE },
+            eligible_leader_replicas: Some(partition.eligible.clone()),
+            last_known_elr: Some(partition.last_known_eligible.clone()),
+            offline_replicas: partition.replicas.iter().copied().filter(|id| !is_live(*id)).collect(),
         })
         .collect();
     let more = from as usize + partitions.len() < topic.partitions.len();

@@ -4,8 +4,11 @@
 //!   1  key types     3  flexible     4  many keys at once     5, 6  new errors, new key types
 //!
 //! Rules
-//!   a group         this broker, once `__consumer_offsets` is there; it is made with the first question
+//!   a group         whoever leads its partition of `__consumer_offsets`, which is made with the first question;
+//!                   COORDINATOR_NOT_AVAILABLE while nobody does
 //!   a transaction   INVALID_REQUEST: transactions are not served yet; so are share groups
+
+use std::sync::Arc;
 
 use super::{Context, Outcome};
 use crate::broker::Broker;
@@ -16,35 +19,35 @@ use crate::protocol::{ErrorCode, Str};
 const GROUP: i8 = 0;
 
 pub(super) async fn handle(
-    broker: &Broker,
+    broker: &Arc<Broker>,
     context: &Context,
     request: FindCoordinatorRequest,
 ) -> Outcome<FindCoordinatorResponse> {
-    let code = if request.key_type == GROUP {
-        broker.ensure_offsets_topic().await.err().unwrap_or(ErrorCode::NONE)
-    } else {
-        ErrorCode::INVALID_REQUEST
+    let keys = if context.version >= 4 { request.coordinator_keys } else { vec![request.key] };
+    let ready = match request.key_type {
+        GROUP => broker.ensure_offsets_topic().await,
+        _ => Err(ErrorCode::INVALID_REQUEST),
     };
-    let message = (code != ErrorCode::NONE).then(|| match request.key_type {
-        GROUP => Str::from(code.message()),
-        other => Str::from(format!("key type {other} has no coordinator here: only groups (0) have one")),
-    });
-    let node = broker.node();
-    let (node_id, (host, port)) =
-        if code == ErrorCode::NONE { (node.id, broker.endpoint()) } else { (-1, (Str::default(), -1)) };
-    let response = if context.version >= 4 {
-        let coordinators = request.coordinator_keys.into_iter().map(|key| Coordinator {
-            key,
-            node_id,
-            host: host.clone(),
-            port,
-            error_code: code,
-            error_message: message.clone(),
+    let coordinators = keys.into_iter().map(|key| {
+        let found = ready.and_then(|()| broker.coordinator_of(&key));
+        let (code, (node_id, host, port)) = match found {
+            Ok(endpoint) => (ErrorCode::NONE, endpoint),
+            Err(code) => (code, (-1, Str::default(), -1)),
+        };
+        let error_message = (code != ErrorCode::NONE).then(|| match request.key_type {
+            GROUP => Str::from(code.message()),
+            other => Str::from(format!("key type {other} has no coordinator here: only groups (0) have one")),
         });
-        FindCoordinatorResponse { coordinators: coordinators.collect(), ..Default::default() }
+        Coordinator { key, node_id, host, port, error_code: code, error_message }
+    });
+    let mut coordinators: Vec<Coordinator> = coordinators.collect();
+    let response = if context.version >= 4 {
+        FindCoordinatorResponse { coordinators, ..Default::default() }
     } else {
-        let error_message = if context.version >= 1 { message } else { None };
-        FindCoordinatorResponse { error_code: code, error_message, node_id, host, port, ..Default::default() }
+        let Coordinator { error_code, error_message, node_id, host, port, .. } =
+            coordinators.pop().unwrap_or_default();
+        let error_message = error_message.filter(|_| context.version >= 1);
+        FindCoordinatorResponse { error_code, error_message, node_id, host, port, ..Default::default() }
     };
     Outcome::Reply(response)
 }

@@ -7,13 +7,15 @@
 //!   no transactional id   a fresh id with epoch 0
 //!   transactional id      refused: transactions are not served yet, and none is advertised
 
+use std::sync::Arc;
+
 use super::{Context, Outcome};
 use crate::broker::Broker;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 
 pub(super) async fn handle(
-    broker: &Broker,
+    broker: &Arc<Broker>,
     _context: &Context,
     request: InitProducerIdRequest,
 ) -> Outcome<InitProducerIdResponse> {

@@ -9,12 +9,17 @@
 //!   unknown topic  made, where both the client and `auto.create.topics.enable` allow it; the answer is still
 //!                  LEADER_NOT_AVAILABLE only if making it failed to finish, else the new topic itself
 //!   unknown id     UNKNOWN_TOPIC_ID
+//!   no leader      LEADER_NOT_AVAILABLE for that partition; the replicas of brokers that are fenced are told as offline
+//!   brokers        those that are not fenced
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::{Context, Outcome};
 use crate::broker::Broker;
-use crate::metadata::image::TopicImage;
+use crate::common::ids::NodeId;
+use crate::metadata::Image;
+use crate::metadata::image::{BrokerImage, PartitionImage, TopicImage};
 use crate::metadata::plan::CreateTopic;
 use crate::metadata::topic_name;
 use crate::protocol::messages::metadata::{
@@ -23,7 +28,7 @@ use crate::protocol::messages::metadata::{
 };
 use crate::protocol::{ErrorCode, Str};
 
-pub(super) async fn handle(broker: &Broker, context: &Context, request: MetadataRequest) -> Outcome<MetadataResponse> {
+pub(super) async fn handle(broker: &Arc<Broker>, context: &Context, request: MetadataRequest) -> Outcome<MetadataResponse> {
     let topics = match request.topics {
         None => all(broker),
         Some(topics) if context.version == 0 && topics.is_empty() => all(broker),
@@ -40,24 +45,35 @@ pub(super) async fn handle(broker: &Broker, context: &Context, request: Metadata
             answers
         }
     };
-    let node = broker.node();
-    let (host, port) = broker.endpoint();
+    let (brokers, controller_id) = broker.controller().read(|image| {
+        let brokers: Vec<_> = image.live_brokers().map(told).collect();
+        (brokers, broker.told_controller(image))
+    });
     Outcome::Reply(MetadataResponse {
-        brokers: vec![MetadataResponseBroker { node_id: node.id, host, port, rack: node.rack.clone() }],
-        cluster_id: Some(node.cluster_id.clone()),
-        controller_id: node.id,
+        brokers,
+        cluster_id: Some(broker.node().cluster_id.clone()),
+        controller_id,
         topics,
         ..Default::default()
     })
 }
 
-fn all(broker: &Broker) -> Vec<MetadataResponseTopic> {
-    let mut topics: Vec<_> = broker.controller().read(|image| image.topics().map(describe).collect());
+fn told(broker: &BrokerImage) -> MetadataResponseBroker {
+    MetadataResponseBroker {
+        node_id: broker.id,
+        host: Str::from(broker.endpoint.0.as_str()),
+        port: i32::from(broker.endpoint.1),
+        rack: broker.rack.as_deref().map(Str::from),
+    }
+}
+
+fn all(broker: &Arc<Broker>) -> Vec<MetadataResponseTopic> {
+    let mut topics: Vec<_> = broker.controller().read(|image| image.topics().map(|topic| describe(image, topic)).collect());
     topics.sort_unstable_by(|a: &MetadataResponseTopic, b| a.name.cmp(&b.name));
     topics
 }
 
-async fn one(broker: &Broker, asked: MetadataRequestTopic, may_create: bool) -> MetadataResponseTopic {
+async fn one(broker: &Arc<Broker>, asked: MetadataRequestTopic, may_create: bool) -> MetadataResponseTopic {
     let refuse = |asked: MetadataRequestTopic, code: ErrorCode| MetadataResponseTopic {
         error_code: code,
         is_internal: asked.name.as_deref().is_some_and(topic_name::is_internal),
@@ -66,10 +82,10 @@ async fn one(broker: &Broker, asked: MetadataRequestTopic, may_create: bool) -> 
         ..Default::default()
     };
     let Some(name) = asked.name.clone() else {
-        let found = broker.controller().read(|image| image.topic_by_id(asked.topic_id).map(describe));
+        let found = broker.controller().read(|image| image.topic_by_id(asked.topic_id).map(|topic| describe(image, topic)));
         return found.unwrap_or_else(|| refuse(asked, ErrorCode::UNKNOWN_TOPIC_ID));
     };
-    if let Some(found) = broker.controller().read(|image| image.topic(&name).map(describe)) {
+    if let Some(found) = find(broker, &name) {
         return found;
     }
     if topic_name::validate(&name).is_err() {
@@ -85,18 +101,24 @@ async fn one(broker: &Broker, asked: MetadataRequestTopic, may_create: bool) -> 
         Err(refusal) if refusal.code == ErrorCode::TOPIC_ALREADY_EXISTS => {}
         Err(refusal) => return refuse(asked, refusal.code),
     }
-    let made = broker.controller().read(|image| image.topic(&name).map(describe));
+    let made = find(broker, &name);
     made.unwrap_or_else(|| refuse(asked, ErrorCode::LEADER_NOT_AVAILABLE))
 }
 
-fn describe(topic: &TopicImage) -> MetadataResponseTopic {
-    let partition = |(index, partition): (i32, &crate::metadata::image::PartitionImage)| MetadataResponsePartition {
+fn find(broker: &Broker, name: &str) -> Option<MetadataResponseTopic> {
+    broker.controller().read(|image| image.topic(name).map(|topic| describe(image, topic)))
+}
+
+fn describe(image: &Image, topic: &TopicImage) -> MetadataResponseTopic {
+    let is_live = |id: NodeId| image.broker(id).is_some_and(|broker| !broker.fenced);
+    let partition = |(index, partition): (i32, &PartitionImage)| MetadataResponsePartition {
         partition_index: index,
-        leader_id: partition.leader,
+        error_code: if is_live(partition.leader) { ErrorCode::NONE } else { ErrorCode::LEADER_NOT_AVAILABLE },
+        leader_id: if is_live(partition.leader) { partition.leader } else { -1 },
         leader_epoch: partition.leader_epoch,
         replica_nodes: partition.replicas.clone(),
         isr_nodes: partition.isr.clone(),
-        ..Default::default()
+        offline_replicas: partition.replicas.iter().copied().filter(|id| !is_live(*id)).collect(),
     };
     MetadataResponseTopic {
         name: Some(Str::from(topic.name.as_str())),

@@ -8,17 +8,27 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Broker, Connection, Reply, ReplyFuture};
+use super::{Broker, Connection, Listener, Reply, ReplyFuture};
 use crate::log::{AppendError, ReadError};
 use crate::protocol::messages::api_versions::ApiVersionsRequest;
 use crate::protocol::{
     ApiKey, Decoder, EncodeError, ErrorCode, Frame, Request, RequestHeader, Str, decode_request_header, encode_response,
 };
 
-/// One line an API: its key, and the module whose `handle` answers it.
+/// One line an API: its key, and the module whose `handle` answers it. What is `for the controller` is handed on to the
+/// active controller wherever it comes in.
 macro_rules! served {
-    ($($key:ident => $module:ident,)*) => {
+    ($($key:ident => $module:ident $(, for the $controller:ident)?;)*) => {
         $(mod $module;)*
+
+        /// Whether only the active controller can answer `key`.
+        fn is_forwarded(key: ApiKey) -> bool {
+            match key {
+                $(ApiKey::$key => false $(|| stringify!($controller) == "controller")?,)*
+                #[allow(unreachable_patterns)]
+                _ => false,
+            }
+        }
 
         /// The APIs that this broker serves.
         pub(super) const SERVED: &[ApiKey] = &[$(ApiKey::$key),*];
@@ -40,36 +50,43 @@ macro_rules! served {
 }
 
 served! {
-    Produce => produce,
-    Fetch => fetch,
-    ListOffsets => list_offsets,
-    Metadata => metadata,
-    OffsetCommit => offset_commit,
-    OffsetFetch => offset_fetch,
-    FindCoordinator => find_coordinator,
-    JoinGroup => join_group,
-    Heartbeat => heartbeat,
-    LeaveGroup => leave_group,
-    SyncGroup => sync_group,
-    DescribeGroups => describe_groups,
-    ListGroups => list_groups,
-    ApiVersions => api_versions,
-    CreateTopics => create_topics,
-    DeleteTopics => delete_topics,
-    DeleteRecords => delete_records,
-    InitProducerId => init_producer_id,
-    OffsetForLeaderEpoch => offset_for_leader_epoch,
-    DescribeConfigs => describe_configs,
-    AlterConfigs => alter_configs,
-    DescribeLogDirs => describe_log_dirs,
-    CreatePartitions => create_partitions,
-    DeleteGroups => delete_groups,
-    IncrementalAlterConfigs => incremental_alter_configs,
-    OffsetDelete => offset_delete,
-    DescribeCluster => describe_cluster,
-    DescribeProducers => describe_producers,
-    ListConfigResources => list_config_resources,
-    DescribeTopicPartitions => describe_topic_partitions,
+    Produce => produce;
+    Fetch => fetch;
+    ListOffsets => list_offsets;
+    Metadata => metadata;
+    OffsetCommit => offset_commit;
+    OffsetFetch => offset_fetch;
+    FindCoordinator => find_coordinator;
+    JoinGroup => join_group;
+    Heartbeat => heartbeat;
+    LeaveGroup => leave_group;
+    SyncGroup => sync_group;
+    DescribeGroups => describe_groups;
+    ListGroups => list_groups;
+    ApiVersions => api_versions;
+    CreateTopics => create_topics, for the controller;
+    DeleteTopics => delete_topics, for the controller;
+    DeleteRecords => delete_records;
+    InitProducerId => init_producer_id;
+    OffsetForLeaderEpoch => offset_for_leader_epoch;
+    DescribeConfigs => describe_configs;
+    AlterConfigs => alter_configs, for the controller;
+    DescribeLogDirs => describe_log_dirs;
+    CreatePartitions => create_partitions, for the controller;
+    DeleteGroups => delete_groups;
+    ElectLeaders => elect_leaders, for the controller;
+    IncrementalAlterConfigs => incremental_alter_configs, for the controller;
+    OffsetDelete => offset_delete;
+    AlterPartition => alter_partition;
+    Envelope => envelope;
+    DescribeCluster => describe_cluster;
+    DescribeProducers => describe_producers;
+    BrokerRegistration => broker_registration;
+    BrokerHeartbeat => broker_heartbeat;
+    UnregisterBroker => unregister_broker, for the controller;
+    AllocateProducerIds => allocate_producer_ids;
+    ListConfigResources => list_config_resources;
+    DescribeTopicPartitions => describe_topic_partitions;
 }
 
 /// Who asks, and in which version.
@@ -106,16 +123,34 @@ enum Outcome<R> {
     Close(String),
 }
 
-/// Works on the request in `frame`.
+/// Works on the request in `frame`, here or where the active controller is.
 pub(super) fn handle(broker: &Arc<Broker>, connection: &Arc<Connection>, frame: Bytes) -> ReplyFuture {
+    if is_forwarded_frame(&frame) && !broker.is_active_controller() {
+        return Box::pin(broker.clone().forward(connection.clone(), frame));
+    }
+    answer(broker, connection, frame)
+}
+
+/// Whether `frame` is a request that only the active controller can answer.
+fn is_forwarded_frame(frame: &Bytes) -> bool {
+    let key = frame.first_chunk().map(|key| i16::from_be_bytes(*key));
+    key.and_then(ApiKey::from_i16).is_some_and(is_forwarded)
+}
+
+/// Works on the request in `frame` here.
+pub(super) fn answer(broker: &Arc<Broker>, connection: &Arc<Connection>, frame: Bytes) -> ReplyFuture {
     let (header, body) = match decode_request_header(frame) {
         Ok(parts) => parts,
         Err(error) => return close(error.to_string()),
     };
     let (key, version) = (header.api_key, header.api_version);
+    if key.spec().internal && connection.listener == Listener::Client {
+        return close(format!("{key} is for brokers and controllers among themselves, on a controller's listener"));
+    }
     if !key.spec().served.contains(version) {
         if key == ApiKey::ApiVersions {
-            let reply = encode_response::<ApiVersionsRequest>(&api_versions::unsupported(), 0, header.correlation_id);
+            let told = api_versions::unsupported(connection.listener);
+            let reply = encode_response::<ApiVersionsRequest>(&told, 0, header.correlation_id);
             return Box::pin(std::future::ready(sent(reply)));
         }
         return close(format!("{key} version {version} is not served"));

@@ -300,6 +300,17 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// A frame of what stands behind its size: a reply, say, that came from elsewhere.
+    ///
+    /// # Panics
+    /// Where that is 2 GiB or more; no frame that was read is.
+    pub fn sized(content: Bytes) -> Frame {
+        #[allow(clippy::expect_used)]
+        let size = i32::try_from(content.len()).expect("a frame is smaller than 2 GiB");
+        let len = content.len() + 4;
+        Frame { chunks: [Bytes::copy_from_slice(&size.to_be_bytes()), content].into(), len }
+    }
+
     /// How many bytes are left to send.
     pub fn len(&self) -> usize {
         self.len

@@ -1,0 +1,149 @@
+//! What the active controller does besides answering: it notices brokers that are gone.
+//!
+//! ```text
+//! a heartbeat comes        its session begins anew
+//! no heartbeat in time     the broker is fenced, and what it led goes to others
+//! its connection breaks    a hint: whoever stopped a process cleanly or with kill -9 leaves nobody who listens there, and
+//!                          then it is fenced at once. Where somebody does listen, or nobody answers at all, the link may
+//!                          be what broke, and the session decides.
+//! ```
+//! All of it lasts as long as this node is in office.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{Broker, Connection};
+use crate::common::ids::NodeId;
+use crate::config::broker as key;
+use crate::controller::sessions::Sessions;
+use crate::metadata::{Image, plan};
+
+/// How long somebody who listens may take to say so.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// The sessions of the brokers, while this node is the active controller.
+#[derive(Debug, Default)]
+pub(super) struct Controlling {
+    sessions: Mutex<Sessions>,
+    /// Told when the first deadline may have moved up.
+    deadline: Notify,
+}
+
+/// Watches over the brokers whenever this node is the active controller.
+pub(super) fn start(broker: &Arc<Broker>) {
+    let broker = broker.clone();
+    let shutdown = broker.shutdown().clone();
+    shutdown.clone().spawn(async move {
+        let mut leader = broker.controller.leader();
+        loop {
+            let epoch = {
+                let leadership = leader.borrow_and_update();
+                leadership.is_us.then_some(leadership.epoch)
+            };
+            let changed = tokio::select! {
+                () = broker.in_office(), if epoch.is_some() => return,
+                changed = leader.changed() => changed,
+                () = shutdown.begun() => return,
+            };
+            if changed.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+impl Broker {
+    /// Watches over the brokers; ends only when it is dropped.
+    async fn in_office(self: &Arc<Self>) {
+        let live: Vec<NodeId> =
+            self.controller.read(|image| image.live_brokers().map(|broker| broker.id).collect());
+        let timeout = u64::try_from(self.values().get(key::BROKER_SESSION_TIMEOUT_MS)).unwrap_or(0);
+        let now = self.socket_clock.monotonic();
+        self.controlling.sessions.lock().begin(live.iter().copied(), Duration::from_millis(timeout), now);
+        // Whoever was before may have gone together with some of them.
+        for id in live {
+            self.probe_soon(id);
+        }
+        loop {
+            let next = self.controlling.sessions.lock().next_deadline();
+            let due = async {
+                match next {
+                    Some(at) => self.socket_clock.sleep(at.saturating_sub(self.socket_clock.monotonic())).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                () = self.controlling.deadline.notified() => {}
+            }
+            let expired = self.controlling.sessions.lock().take_expired(self.socket_clock.monotonic());
+            for id in expired {
+                tracing::warn!(broker = id, "a broker was not heard of within broker.session.timeout.ms: it is fenced");
+                self.fence(id).await;
+            }
+        }
+    }
+
+    /// A sign of life of a broker, on the connection that it came by.
+    pub(crate) fn heard_of(&self, id: NodeId, connection: &Connection) {
+        connection.broker.store(id, std::sync::atomic::Ordering::Relaxed);
+        self.controlling.sessions.lock().heard(id, self.socket_clock.monotonic());
+        self.controlling.deadline.notify_one();
+    }
+
+    /// Whether a broker was heard of within its session.
+    pub(crate) fn is_alive(&self, id: NodeId) -> bool {
+        self.controlling.sessions.lock().is_alive(id, self.socket_clock.monotonic())
+    }
+
+    /// Nothing more is expected of a broker.
+    pub(crate) fn end_session(&self, id: NodeId) {
+        self.controlling.sessions.lock().end(id);
+    }
+
+    /// A connection has ended; a broker may have gone with it.
+    pub fn disconnected(self: &Arc<Self>, connection: &Connection) {
+        let id = connection.broker.load(std::sync::atomic::Ordering::Relaxed);
+        if id >= 0 && id != self.node.id && self.is_active_controller() && !self.shutdown.has_begun() {
+            self.probe_soon(id);
+        }
+    }
+
+    fn probe_soon(self: &Arc<Self>, id: NodeId) {
+        if id == self.node.id {
+            return;
+        }
+        let broker = self.clone();
+        self.shutdown.spawn(async move {
+            if broker.is_gone(id).await {
+                tracing::warn!(broker = id, "nobody listens where a broker did: it is fenced");
+                broker.end_session(id);
+                broker.fence(id).await;
+            }
+        });
+    }
+
+    /// Whether it is certain that a broker's process has ended: its machine says that nobody listens there.
+    async fn is_gone(&self, id: NodeId) -> bool {
+        let endpoint = self.controller.read(|image| image.broker(id).map(|broker| broker.endpoint.clone()));
+        let Some((host, port)) = endpoint else { return false };
+        tokio::select! {
+            connected = self.doors.transport.connect(&host, port) => {
+                connected.is_err_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused)
+            }
+            () = self.socket_clock.sleep(PROBE) => false,
+            () = self.shutdown.begun() => false,
+        }
+    }
+
+    async fn fence(&self, id: NodeId) {
+        let fenced = self.change(move |image: &Image| Ok(((), plan::fence_broker(image, id))), false).await;
+        if let Err(refusal) = fenced {
+            tracing::warn!(broker = id, %refusal, "a broker could not be fenced");
+        }
+    }
+}

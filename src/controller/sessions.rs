@@ -1,0 +1,85 @@
+//! Which brokers are alive, as far as the active controller knows: when it last heard of each.
+//!
+//! A broker has a session from its last sign of life on, for `broker.session.timeout.ms`. When that is over it is fenced.
+//! Who takes office knows of no signs of life yet, so it gives everybody a whole session. A broker that was seen to be
+//! gone (its connection broke, and nobody listens where it did) has no session any more, however young its last one was.
+//!
+//! Pure: time is an argument, and nothing is sent from here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::common::ids::NodeId;
+
+/// The sessions of all brokers that are not fenced.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    heard: BTreeMap<NodeId, Duration>,
+    timeout: Duration,
+}
+
+impl Sessions {
+    /// Takes office at `now`: these brokers are not fenced, and have `timeout` to be heard of.
+    pub fn begin(&mut self, brokers: impl IntoIterator<Item = NodeId>, timeout: Duration, now: Duration) {
+        self.timeout = timeout;
+        self.heard = brokers.into_iter().map(|id| (id, now)).collect();
+    }
+
+    /// A sign of life.
+    pub fn heard(&mut self, id: NodeId, now: Duration) {
+        self.heard.insert(id, now);
+    }
+
+    /// The broker is gone, or fenced: nobody waits for it.
+    pub fn end(&mut self, id: NodeId) {
+        self.heard.remove(&id);
+    }
+
+    /// Whether the broker was heard of within its session.
+    pub fn is_alive(&self, id: NodeId, now: Duration) -> bool {
+        self.heard.get(&id).is_some_and(|heard| now < *heard + self.timeout)
+    }
+
+    /// The brokers whose session is over; they have none any more.
+    pub fn take_expired(&mut self, now: Duration) -> Vec<NodeId> {
+        let over: Vec<NodeId> = self.heard.keys().copied().filter(|id| !self.is_alive(*id, now)).collect();
+        over.iter().for_each(|id| self.end(*id));
+        over
+    }
+
+    /// When the next session is over, if nothing is heard until then.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.heard.values().min().map(|heard| *heard + self.timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_session_is_over_when_nothing_was_heard_for_its_time() {
+        let mut sessions = Sessions::default();
+        sessions.begin([1, 2], 9 * SECOND, 100 * SECOND);
+        assert!(sessions.is_alive(1, 108 * SECOND) && !sessions.is_alive(3, 108 * SECOND));
+        sessions.heard(2, 105 * SECOND);
+        assert_eq!(sessions.next_deadline(), Some(109 * SECOND));
+        assert_eq!(sessions.take_expired(108 * SECOND), []);
+        assert_eq!(sessions.take_expired(109 * SECOND), [1]);
+        assert_eq!(sessions.next_deadline(), Some(114 * SECOND));
+        assert_eq!(sessions.take_expired(200 * SECOND), [2]);
+        assert_eq!(sessions.next_deadline(), None);
+    }
+
+    #[test]
+    fn who_is_seen_to_be_gone_has_no_session() {
+        let mut sessions = Sessions::default();
+        sessions.begin([1], 9 * SECOND, SECOND);
+        sessions.end(1);
+        assert!(!sessions.is_alive(1, SECOND));
+        sessions.heard(1, 2 * SECOND);
+        assert!(sessions.is_alive(1, 2 * SECOND));
+    }
+}
