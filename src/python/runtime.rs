@@ -9,8 +9,9 @@
 //! | Ctrl-C | Python runs its handler only in a thread that holds the GIL | a wait takes the GIL back every 100 ms to let it run |
 //! | exit | a thread that wants the GIL back from a dying interpreter is unwound through Rust's frames, which aborts | an `atexit` hook closes what is open, in bounded time; a thread that comes back after that sleeps for ever, as Python 3.14 itself would have it |
 //!
-//! A thread that sleeps so gives nothing more to anyone, so the exit must not need it. No task of the runtime
-//! sleeps, or the runtime would stand still, and with it every timer that bounds the exit.
+//! A thread that sleeps so gives nothing more to anyone, so the exit must not need it. It holds no lock of what is closed:
+//! guards live in the future of a [`wait`], which is dropped before. And no task of the runtime sleeps, or the runtime would
+//! stand still, and with it every timer that bounds the exit.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -243,7 +244,9 @@ pub(crate) fn outside<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> 
     let result = py.detach(|| {
         let result = f();
         if ENDING.load(Ordering::SeqCst) && ROLE.get() != Role::Ends {
-            // Taking the GIL now may end this thread from within: see the top of this file.
+            // Taking the GIL now may end this thread from within: see the top of this file. What it has may be a lock that
+            // closing wants.
+            drop(result);
             OUTSIDE.fetch_sub(1, Ordering::SeqCst);
             loop {
                 std::thread::park();
@@ -256,29 +259,28 @@ pub(crate) fn outside<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> 
 }
 
 /// Waits for a future without the GIL; Ctrl-C, and what else Python's signal handlers raise, ends the wait and drops it.
+///
+/// So does the interpreter's exit, and then the caller never runs again: a lock that closing wants is taken in the future,
+/// not around the call.
 pub(crate) fn wait<F>(py: Python<'_>, future: F) -> PyResult<F::Output>
 where
     F: Future + Send,
     F::Output: Send,
 {
     let handle = handle()?;
-    let mut future = Some(Box::pin(future));
+    let mut future = Box::pin(future);
     loop {
-        let tick = || {
-            let output = handle.block_on(async {
-                let future = future.as_mut()?;
-                tokio::time::timeout(TICK, future.as_mut()).await.ok()
-            });
-            if ENDING.load(Ordering::SeqCst) {
-                // This thread will not come back, and what it holds is wanted by those who close things.
-                future = None;
-            }
-            output
+        // The future goes along and comes back, so that a thread that does not come back drops it.
+        let tick = move || {
+            let output = handle.block_on(async { tokio::time::timeout(TICK, future.as_mut()).await.ok() });
+            (future, output)
         };
-        match outside(py, tick) {
+        let (unfinished, output) = outside(py, tick);
+        match output {
             Some(output) => return Ok(output),
             None => py.check_signals()?,
         }
+        future = unfinished;
     }
 }
 

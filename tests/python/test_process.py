@@ -157,6 +157,30 @@ def test_an_exit_with_open_objects_is_quiet_and_leaves_no_folder(left: str) -> N
         assert not os.path.exists(done.stdout.strip())
 
 
+READS = {
+    "consumer": "for _ in client.consumer(sys.argv[2], group_id='g', auto_offset_reset='earliest'): read.set()",
+    "stream": "for _ in client.topic(sys.argv[2]).stream('earliest', group_id='g'): read.set()",
+}
+
+
+@pytest.mark.parametrize("reads", READS.values(), ids=READS.keys())
+def test_what_a_thread_reads_leaves_its_group_at_the_exit(reads: str) -> None:
+    script = f"""
+    import sys, threading, strandline as sl
+    client, read = sl.connect(sys.argv[1]), threading.Event()
+    def run():
+        {reads}
+    threading.Thread(target=run, daemon=True).start()
+    read.wait()
+    """
+    with sl.Cluster(clock="manual") as cluster, cluster.producer() as producer:
+        producer.send("t", b"v").result(timeout=30)
+        done = run(script, cluster.bootstrap_servers, "t")
+        assert (done.returncode, done.stderr) == (0, "")
+        # It would stay a member until its session timed out, and this clock stands still.
+        assert cluster.group("g").describe().members == []
+
+
 def test_a_hook_that_runs_after_everything_was_closed_ends(tmp_path: Path) -> None:
     done = run(
         """
