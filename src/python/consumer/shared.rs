@@ -56,7 +56,8 @@ impl Shared {
                 if inner.shared {
                     return Ok(());
                 }
-                let resolved = runtime::wait(py, inner.resolve(&mut reader))?;
+                drop(reader);
+                let resolved = runtime::wait(py, async { inner.acquire_resolved().await.map(drop) })?;
                 inner.unresolved.lock().clear();
                 resolved.map_err(errors::client)
             }
