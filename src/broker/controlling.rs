@@ -7,7 +7,7 @@
 //!                          then it is fenced at once. Where somebody does listen, or nobody answers at all, the link may
 //!                          be what broke, and the session decides.
 //! ```
-//! All of it lasts as long as this node is in office.
+//! All of it lasts as long as this node is in office. Of itself it needs no sign of life: when its clock leaps, it lives.
 
 use std::io;
 use std::sync::Arc;
@@ -61,6 +61,7 @@ impl Broker {
     async fn in_office(self: &Arc<Self>) {
         let live: Vec<NodeId> =
             self.controller.read(|image| image.live_brokers().map(|broker| broker.id).collect());
+        let live: Vec<NodeId> = live.into_iter().filter(|id| *id != self.node.id).collect();
         let timeout = u64::try_from(self.values().get(key::BROKER_SESSION_TIMEOUT_MS)).unwrap_or(0);
         let now = self.socket_clock.monotonic();
         self.controlling.sessions.lock().begin(live.iter().copied(), Duration::from_millis(timeout), now);
@@ -90,6 +91,9 @@ impl Broker {
 
     /// A sign of life of a broker, on the connection that it came by.
     pub(crate) fn heard_of(&self, id: NodeId, connection: &Connection) {
+        if id == self.node.id {
+            return;
+        }
         connection.broker.store(id, std::sync::atomic::Ordering::Relaxed);
         self.controlling.sessions.lock().heard(id, self.socket_clock.monotonic());
         self.controlling.deadline.notify_one();
@@ -114,9 +118,6 @@ impl Broker {
     }
 
     fn probe_soon(self: &Arc<Self>, id: NodeId) {
-        if id == self.node.id {
-            return;
-        }
         let broker = self.clone();
         self.shutdown.spawn(async move {
             if broker.is_gone(id).await {
