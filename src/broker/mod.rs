@@ -123,7 +123,9 @@ impl Broker {
             records.extend(plan::elect_leaders(image, id));
             Ok(((), records))
         };
-        self.change(register, false).await
+        self.change(register, false).await?;
+        self.lead_what_is_open();
+        Ok(())
     }
 
     /// Who this broker is.
