@@ -21,6 +21,7 @@ pub(super) fn start(broker: &Arc<Broker>) {
     every(broker, |values| values.get(key::LOG_FLUSH_OFFSET_CHECKPOINT_INTERVAL_MS), Broker::checkpoint);
     every(broker, |values| values.get(key::LOG_CLEANER_BACKOFF_MS), Broker::clean_logs);
     every(broker, |_| TRASH_INTERVAL_MS, |broker| broker.replicas.empty_trash(broker.clock().now()));
+    every(broker, |values| values.get(key::REPLICA_LAG_TIME_MAX_MS) / 2, Broker::shrink_isrs);
     // 0 stands for never.
     let snapshots = |values: &crate::config::Values| match values.get(key::METADATA_LOG_MAX_SNAPSHOT_INTERVAL_MS) {
         0 => i64::MAX,

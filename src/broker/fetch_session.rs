@@ -61,6 +61,21 @@ pub(crate) struct Target {
     pub(crate) fetch_offset: Offset,
     pub(crate) last_fetched_epoch: LeaderEpoch,
     pub(crate) max_bytes: i32,
+    /// The first offset of a follower's log; -1 from a consumer.
+    pub(crate) log_start_offset: Offset,
+    /// The high watermark that a follower knows; the largest number where it does not tell.
+    pub(crate) high_watermark: Offset,
+    /// What the session's last reply said of it.
+    pub(crate) said: Option<Said>,
+}
+
+impl Target {
+    /// Whether a follower knows less than `now` of its leader's high watermark and log start.
+    pub(crate) fn is_behind(&self, now: Said) -> bool {
+        let own = Said { high_watermark: self.high_watermark, log_start_offset: self.log_start_offset };
+        let known = self.said.unwrap_or(own);
+        known.high_watermark < now.high_watermark || known.log_start_offset < now.log_start_offset
+    }
 }
 
 /// What the last reply said of a partition.
@@ -79,6 +94,11 @@ struct Entry {
 impl Entry {
     fn new(target: Target) -> Entry {
         Entry { target: Target { topic: target.topic.owned(), ..target }, said: None }
+    }
+
+    /// What is to be read.
+    fn wanted(&self) -> Target {
+        Target { said: self.said, ..self.target.clone() }
     }
 
     /// Asks for something else of the same partition.
@@ -209,7 +229,7 @@ impl FetchSessions {
                 forgotten.iter().map(|(topic, partition)| (topic, *partition)).collect();
             session.order.retain(|Entry { target, .. }| !forgotten.contains(&(&target.topic, target.partition)));
         }
-        let targets = session.order.iter().map(|entry| entry.target.clone()).collect();
+        let targets = session.order.iter().map(Entry::wanted).collect();
         Ok(Step { session_id, incremental: true, targets })
     }
 
@@ -276,6 +296,9 @@ mod tests {
             fetch_offset,
             last_fetched_epoch: -1,
             max_bytes: 100,
+            log_start_offset: -1,
+            high_watermark: Offset::MAX,
+            said: None,
         }
     }
 
@@ -294,7 +317,9 @@ mod tests {
 
         // Partition 0 had records, so it comes last now.
         let next = sessions.step((full.session_id, 1), vec![target(0, 5)], &[], NOW).unwrap();
-        assert_eq!(next.targets, [target(1, 0), target(0, 5)]);
+        let knowing = |target: Target, high_watermark| Target { said: said(high_watermark), ..target };
+        assert_eq!(next.targets, [knowing(target(1, 0), 0), knowing(target(0, 5), 5)]);
+        assert!(next.targets[1].is_behind(said(6).unwrap()) && !next.targets[1].is_behind(said(5).unwrap()));
         assert_eq!(sessions.reply(&next, &[(said(0), false), (said(5), false)]), [false, false]);
 
         let next = sessions.step((full.session_id, 2), vec![], &[], NOW).unwrap();
@@ -307,7 +332,7 @@ mod tests {
         let full = sessions.step((0, 0), vec![target(0, 0), target(1, 0)], &[], NOW).unwrap();
         let forgotten = [(TopicKey::Name(Str::from("t")), 0)];
         let next = sessions.step((full.session_id, 1), vec![], &forgotten, NOW).unwrap();
-        assert_eq!(next.targets, [target(1, 0)]);
+        assert_eq!(next.targets.iter().map(|target| target.partition).collect::<Vec<_>>(), [1]);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! A request goes to its group's shard with a token; the shard gives a step: replies for whoever waits on a token, and
 //! records to write. The records of a write become one batch in the shard's partition, and what came of it goes back to
-//! the shard, which may give a further step. A shard is locked over all of that, so its log and its state go the same
-//! way. One task a shard sleeps until its first deadline, on the broker's clock.
+//! the shard, once all replicas in sync have it; that may give a further step. A shard is locked over each step and its
+//! appends, and is told their ends in their order, so its log and its state go the same way. When another broker leads the
+//! partition, the shard is let go of there, and loaded here. One task a shard sleeps until its first deadline, on the broker's clock.
 //!
 //! What the rules are, only the coordinator knows; what a request looks like on the wire, only the handlers.
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::Broker;
 use super::topics::OFFSETS_TOPIC;
@@ -22,10 +23,11 @@ use crate::common::clock::{SharedClock, Turn};
 use crate::common::ids::{LeaderEpoch, Timestamp};
 use crate::common::shutdown::Shutdown;
 use crate::coordinator::records::Record;
-use crate::coordinator::{GroupConfig, GroupShard, Reply, ReplyToken, Step, Write, partition_for};
+use crate::config::broker as key;
+use crate::coordinator::{GroupConfig, GroupShard, Reply, ReplyToken, Step, Write, WriteId, partition_for};
 use crate::protocol::{EncodeError, ErrorCode};
 use crate::record::{BatchBuilder, BatchError, BatchOptions, batches};
-use crate::replica::{FetchFrom, Partition};
+use crate::replica::{FetchFrom, Partition, Replication};
 
 /// How much of a partition is read at a time when its shard is loaded.
 const LOAD: usize = 4 << 20;
@@ -46,8 +48,10 @@ pub(crate) struct Shard {
     partition: Arc<Partition>,
     /// The epoch in which this broker leads it.
     epoch: LeaderEpoch,
-    /// Ends what waits for the shard once it is led elsewhere.
-    resigned: Notify,
+    /// Begins when the partition is led elsewhere: the shard's tasks end.
+    resigned: Shutdown,
+    /// Writes whose end is to be told in their order, once all replicas in sync have them.
+    written: mpsc::UnboundedSender<(WriteId, Option<Replication>)>,
     clock: SharedClock,
     /// Told when the first deadline may have moved up.
     deadline: Notify,
@@ -57,6 +61,8 @@ pub(crate) struct Shard {
 struct State {
     groups: GroupShard,
     waiting: HashMap<ReplyToken, oneshot::Sender<Reply>>,
+    /// How many writes wait for replicas.
+    unreplicated: usize,
     /// Held from a new first deadline on until the task that keeps the time waits for it.
     turn: Option<Turn>,
 }
@@ -164,17 +170,23 @@ impl Broker {
             tracing::error!(%error, partition = index, "{OFFSETS_TOPIC} cannot be read");
             ErrorCode::COORDINATOR_NOT_AVAILABLE
         })?;
-        let state = Mutex::new(State { groups, waiting: HashMap::new(), turn: None });
+        let (written, writes) = mpsc::unbounded_channel();
+        let timeout = self.values().get(key::OFFSETS_COMMIT_TIMEOUT_MS);
+        let timeout = Duration::from_millis(u64::try_from(timeout).unwrap_or(0));
+        let state = Mutex::new(State { groups, waiting: HashMap::new(), unreplicated: 0, turn: None });
         let shard = Arc::new(Shard {
             state,
             partition,
             epoch,
-            resigned: Notify::new(),
+            resigned: Shutdown::new(),
+            written,
             clock: self.clock().clone(),
             deadline: Notify::new(),
         });
         shard.run(now, |state, now| state.groups.on_loaded(now));
         self.shutdown().spawn(shard.clone().keep_time(self.shutdown().clone()));
+        let waits = shard.clone().keep_order(writes, timeout, self.socket_clock.clone(), self.shutdown().clone());
+        self.shutdown().spawn(waits);
         Ok(shard)
     }
 }
@@ -189,7 +201,7 @@ impl Shard {
     fn resign(&self) {
         // Whoever waits for a reply is told by the end of its sender.
         self.state.lock().waiting.clear();
-        self.resigned.notify_one();
+        self.resigned.begin();
     }
 
     /// Takes a step and all that follow from it.
@@ -211,8 +223,15 @@ impl Shard {
                 }
             }
             for Write { id, records } in step.writes {
-                let written = self.append(&records, now);
-                steps.push(state.groups.on_written(id, written, now));
+                match self.append(&records, now) {
+                    Ok(None) if state.unreplicated == 0 => steps.push(state.groups.on_written(id, Ok(()), now)),
+                    Ok(replication) => {
+                        state.unreplicated += 1;
+                        // Nobody takes it where the shard has resigned: its members are told otherwise.
+                        let _ = self.written.send((id, replication));
+                    }
+                    Err(code) => steps.push(state.groups.on_written(id, Err(code), now)),
+                }
             }
         }
         if state.groups.next_deadline() != before {
@@ -221,15 +240,46 @@ impl Shard {
         }
     }
 
-    fn append(&self, records: &[Record], now: Timestamp) -> Result<(), ErrorCode> {
+    /// Appends records, and tells what to wait for until all replicas in sync have them.
+    fn append(&self, records: &[Record], now: Timestamp) -> Result<Option<Replication>, ErrorCode> {
         let batch = batch(records, now).map_err(|error| {
             tracing::error!(%error, "a change of a group cannot be written");
             ErrorCode::UNKNOWN_SERVER_ERROR
         })?;
-        self.partition.append(batch, now).map(|_| ()).map_err(|error| {
+        self.partition.append_for_all(batch, now).map(|(_, replication)| replication).map_err(|error| {
             tracing::error!(partition = %self.partition.id(), %error, "a change of a group was not written");
             super::handlers::append_error_code(&error)
         })
+    }
+
+    /// Tells the shard the end of each write that waits for replicas, in the order of the writes.
+    async fn keep_order(
+        self: Arc<Self>,
+        mut writes: mpsc::UnboundedReceiver<(WriteId, Option<Replication>)>,
+        timeout: Duration,
+        clock: SharedClock,
+        shutdown: Shutdown,
+    ) {
+        loop {
+            let (id, replication) = tokio::select! {
+                write = writes.recv() => match write { Some(write) => write, None => return },
+                () = self.resigned.begun() => return,
+                () = shutdown.begun() => return,
+            };
+            let replicated = match replication {
+                None => Ok(()),
+                Some(replication) => tokio::select! {
+                    replicated = self.partition.replication(replication) => replicated,
+                    () = clock.sleep(timeout) => Err(ErrorCode::REQUEST_TIMED_OUT),
+                    () = self.resigned.begun() => return,
+                    () = shutdown.begun() => return,
+                },
+            };
+            self.run(self.clock.now(), |state, now| {
+                state.unreplicated -= 1;
+                state.groups.on_written(id, replicated, now)
+            });
+        }
     }
 
     /// Tells the shard the time when its first deadline has come.
@@ -258,7 +308,7 @@ impl Shard {
                     Some(turn)
                 }
                 () = self.deadline.notified() => None,
-                () = self.resigned.notified() => return,
+                () = self.resigned.begun() => return,
                 () = shutdown.begun() => return,
             };
         }

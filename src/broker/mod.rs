@@ -19,6 +19,7 @@ mod lifecycle;
 mod options;
 mod partitions;
 mod publisher;
+mod replication;
 mod to_controller;
 mod topics;
 

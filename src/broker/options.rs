@@ -13,7 +13,7 @@ use super::controlling::Controlling;
 use super::lifecycle::Lifecycle;
 use super::publisher::Published;
 use super::to_controller::ToController;
-use super::{Broker, Node, background, controlling, publisher};
+use super::{Broker, Node, background, controlling, publisher, replication};
 use crate::client::Doors;
 use crate::common::clock::SharedClock;
 use crate::common::transport::SharedTransport;
@@ -118,6 +118,7 @@ impl Broker {
             producer_ids: ProducerIds::default(),
             connections: AtomicU64::new(0),
         });
+        replication::start(&broker);
         publisher::start(&broker);
         controlling::start(&broker);
         background::start(&broker);

@@ -4,26 +4,45 @@ use std::sync::Arc;
 
 use super::Broker;
 use super::configs::log_config;
-use crate::common::ids::{TopicPartition, Uuid};
+use crate::common::ids::{NodeId, TopicPartition, Uuid};
 use crate::config::{broker as broker_key, topic as topic_key};
 use crate::log::LogConfig;
 use crate::metadata::{Image, plan};
-use crate::protocol::ErrorCode;
-use crate::replica::{Partition, PartitionSpec};
+use crate::protocol::{ErrorCode, Str};
+use crate::replica::{LeaderHint, Partition, PartitionSpec};
+
+/// A topic as a request names it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum TopicRef<'a> {
+    /// By its id.
+    Id(Uuid),
+    /// By its name.
+    Name(&'a str),
+}
 
 impl Broker {
-    /// The partition `index` of `topic`, opened if it is not.
+    /// The partition `index` of `topic`, opened if it is not; it need not be led here.
     ///
-    /// Fails with UNKNOWN_TOPIC_OR_PARTITION, or KAFKA_STORAGE_ERROR if its log cannot be opened.
+    /// Fails with UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER_OR_FOLLOWER if this broker does not hold it, or
+    /// KAFKA_STORAGE_ERROR if its log cannot be opened.
     pub(crate) async fn find_partition(&self, topic: &str, index: i32) -> Result<Arc<Partition>, ErrorCode> {
         if let Some(partition) = self.replicas.get(topic, index) {
             return Ok(partition);
         }
         let spec = self.controller.read(|image| self.partition_spec(image, topic, index));
         let spec = spec.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        if !spec.replicas.contains(&self.node.id) {
+            return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        }
         let (id, replicas) = (spec.id.clone(), self.replicas.clone());
         match self.shutdown().blocking(move || replicas.open_blocking(spec)).await {
-            Some(Ok(partition)) => Ok(partition),
+            Some(Ok(partition)) => {
+                // What the image has come to meanwhile, nobody could tell it.
+                if let Some(spec) = self.controller.read(|image| self.partition_spec(image, topic, index)) {
+                    partition.apply(&spec, self.clock().monotonic());
+                }
+                Ok(partition)
+            }
             failed => {
                 let error = failed.and_then(Result::err).map_or("the broker is ending".to_owned(), |e| e.to_string());
                 tracing::error!(partition = %id, error, "a partition's log could not be opened");
@@ -59,6 +78,28 @@ impl Broker {
         }
     }
 
+    /// Where the broker `id` is, for replies that name it; `None` where it is not registered.
+    pub(crate) fn endpoint_of(&self, id: NodeId) -> Option<(Str, i32, Option<Str>)> {
+        self.controller.read(|image| {
+            let broker = image.broker(id)?;
+            let (host, port) = &broker.endpoint;
+            Some((Str::from(host.as_str()), i32::from(*port), broker.rack.as_deref().map(Str::from)))
+        })
+    }
+
+    /// Who leads a partition, as the metadata has it.
+    pub(crate) fn leader_of(&self, topic: TopicRef<'_>, index: i32) -> LeaderHint {
+        let found = self.controller.read(|image| {
+            let topic = match topic {
+                TopicRef::Id(id) => image.topic_by_id(id),
+                TopicRef::Name(name) => image.topic(name),
+            };
+            let partition = topic?.partitions.get(usize::try_from(index).ok()?)?;
+            Some(LeaderHint { leader_id: partition.leader, leader_epoch: partition.leader_epoch })
+        });
+        found.unwrap_or(LeaderHint { leader_id: -1, leader_epoch: -1 })
+    }
+
     /// Whether there is such a partition.
     pub(crate) fn has_partition(&self, topic: &str, index: i32) -> bool {
         self.controller.read(|image| image.partition(topic, index).is_some())
@@ -79,22 +120,28 @@ impl Broker {
         Some(PartitionSpec {
             id: TopicPartition::new(topic, index),
             topic_id: image.topic(topic)?.id,
-            replicas: partition.replicas.clone(),
-            leader_id: self.node.id,
+            local: self.node.id,
+            leader: partition.leader,
             leader_epoch: partition.leader_epoch,
+            partition_epoch: partition.partition_epoch,
+            replicas: partition.replicas.clone(),
+            isr: partition.isr.clone(),
             min_in_sync_replicas: values.get(topic_key::MIN_INSYNC_REPLICAS),
             config: log_config(&values, &self.values()),
         })
     }
 
-    /// The same of a partition whose topic is gone.
+    /// The same of a partition whose topic is gone, as far as its removal goes by it.
     pub(super) fn spec_of_removed(&self, topic: &str, topic_id: Uuid, index: i32) -> PartitionSpec {
         PartitionSpec {
             id: TopicPartition::new(topic, index),
             topic_id,
+            local: self.node.id,
+            leader: -1,
+            leader_epoch: -1,
+            partition_epoch: -1,
             replicas: Vec::new(),
-            leader_id: self.node.id,
-            leader_epoch: 0,
+            isr: Vec::new(),
             min_in_sync_replicas: 1,
             config: LogConfig::default(),
         }

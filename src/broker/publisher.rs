@@ -3,7 +3,7 @@
 //! One task takes what the controller has applied, in its order. A change of the image is seen by whoever asks at once;
 //! this is about what somebody has to do. Who made a change waits until that is done here ([`Broker::published`]).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Broker;
 use super::topics::OFFSETS_TOPIC;
-use crate::common::ids::{Offset, Uuid};
+use crate::common::ids::{Offset, TopicPartition, Uuid};
 use crate::controller::Applied;
+use crate::metadata::image::TopicImage;
 use crate::metadata::{Image, MetadataRecord, ResourceType};
 use crate::replica::PartitionSpec;
 
@@ -28,7 +29,9 @@ pub(super) struct Published {
 /// What a row of records concerns.
 #[derive(Debug, Default)]
 struct Touched {
-    topics: HashSet<Uuid>,
+    topics: BTreeSet<Uuid>,
+    /// By topic and index.
+    partitions: BTreeSet<(Uuid, i32)>,
     removed: Vec<Uuid>,
     configs: BTreeSet<(i8, String)>,
     brokers: bool,
@@ -40,8 +43,13 @@ impl Touched {
         for record in records {
             match record {
                 MetadataRecord::Topic(topic) => drop(touched.topics.insert(topic.topic_id)),
-                MetadataRecord::Partition(partition) => drop(touched.topics.insert(partition.topic_id)),
-                MetadataRecord::PartitionChange(change) => drop(touched.topics.insert(change.topic_id)),
+                MetadataRecord::Partition(partition) => {
+                    touched.topics.insert(partition.topic_id);
+                    touched.partitions.insert((partition.topic_id, partition.partition_id));
+                }
+                MetadataRecord::PartitionChange(change) => {
+                    touched.partitions.insert((change.topic_id, change.partition_id));
+                }
                 MetadataRecord::RemoveTopic(topic) => touched.removed.push(topic.topic_id),
                 MetadataRecord::Config(config) => {
                     touched.configs.insert((config.resource_type, config.resource_name.to_string()));
@@ -113,7 +121,8 @@ impl Broker {
                 self.topic_removed(&name, id, partitions).await;
             }
         }
-        self.publish_topics(touched.topics.into_iter(), known).await;
+        self.controller.read(|image| touched.topics.iter().for_each(|id| know(image, *id, known)));
+        self.publish_partitions(touched.partitions).await;
         for (kind, name) in touched.configs {
             if let Some(kind) = ResourceType::from_code(kind) {
                 self.configs_changed(kind, &name);
@@ -127,29 +136,34 @@ impl Broker {
 
     /// Carries out the image as a whole: at the start, and where a snapshot took its place.
     async fn publish_all(self: &Arc<Self>, known: &mut Known) {
-        let there: Vec<Uuid> = self.controller.read(|image| image.topics().map(|topic| topic.id).collect());
-        let gone: Vec<Uuid> = {
-            let there: HashSet<&Uuid> = there.iter().collect();
-            known.keys().filter(|id| !there.contains(id)).copied().collect()
-        };
+        let (gone, partitions) = self.controller.read(|image| {
+            let gone: Vec<Uuid> = known.keys().filter(|id| image.topic_by_id(**id).is_none()).copied().collect();
+            image.topics().for_each(|topic| know(image, topic.id, known));
+            let indexes = |topic: &TopicImage| 0..i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+            let all = image.topics().flat_map(|topic| indexes(topic).map(|index| (topic.id, index)));
+            (gone, all.collect())
+        });
         for id in gone {
             if let Some((name, partitions)) = known.remove(&id) {
                 self.topic_removed(&name, id, partitions).await;
             }
         }
-        self.publish_topics(there.into_iter(), known).await;
+        self.publish_partitions(partitions).await;
         self.configs_changed(ResourceType::Broker, "");
     }
 
-    async fn publish_topics(self: &Arc<Self>, topics: impl Iterator<Item = Uuid>, known: &mut Known) {
+    /// Lets the replicas take what the image says of these partitions.
+    async fn publish_partitions(self: &Arc<Self>, partitions: BTreeSet<(Uuid, i32)>) {
         let specs: Vec<PartitionSpec> = self.controller.read(|image| {
-            let mut specs = Vec::new();
-            for id in topics {
-                let Some(topic) = image.topic_by_id(id) else { continue };
-                known.insert(id, (topic.name.clone(), topic.partitions.len()));
-                specs.extend(self.held_of(image, &topic.name));
-            }
-            specs
+            let specs = partitions.into_iter().filter_map(|(id, index)| {
+                let topic = image.topic_by_id(id)?;
+                let partition = topic.partitions.get(usize::try_from(index).ok()?)?;
+                let held = partition.replicas.contains(&self.node.id);
+                // One that went elsewhere may still lie here.
+                let concerns = held || self.replicas.has(&TopicPartition::new(topic.name.as_str(), index));
+                if concerns { self.partition_spec(image, &topic.name, index) } else { None }
+            });
+            specs.collect()
         });
         if specs.is_empty() {
             return;
@@ -163,17 +177,16 @@ impl Broker {
         }
     }
 
-    /// The partitions of a topic of which this broker has a replica.
-    fn held_of(&self, image: &Image, topic: &str) -> Vec<PartitionSpec> {
-        let count = image.topic(topic).map_or(0, |topic| topic.partitions.len());
-        let indexes = 0..i32::try_from(count).unwrap_or(i32::MAX);
-        let specs = indexes.filter_map(|index| self.partition_spec(image, topic, index));
-        specs.filter(|spec| spec.replicas.contains(&self.node.id)).collect()
-    }
-
     fn hurry_heartbeat_if_fenced(&self) {
         if self.controller.read(|image| image.broker(self.node.id).is_none_or(|broker| broker.fenced)) {
             self.hurry_heartbeat();
         }
+    }
+}
+
+/// Notes a topic as it is now.
+fn know(image: &Image, id: Uuid, known: &mut Known) {
+    if let Some(topic) = image.topic_by_id(id) {
+        known.insert(id, (topic.name.clone(), topic.partitions.len()));
     }
 }

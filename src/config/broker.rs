@@ -230,7 +230,7 @@ keys! {
     /// Segment size of `__consumer_offsets`: small, so that it loads quickly.
     OFFSETS_TOPIC_SEGMENT_BYTES: Bytes = "offsets.topic.segment.bytes", (100 * MIB), AtLeast(1), High, Honoured;
     /// How long a commit may wait for its replicas.
-    OFFSETS_COMMIT_TIMEOUT_MS: IntMs = "offsets.commit.timeout.ms", (5 * SECOND), AtLeast(1), High, ONE_BROKER;
+    OFFSETS_COMMIT_TIMEOUT_MS: IntMs = "offsets.commit.timeout.ms", (5 * SECOND), AtLeast(1), High, Honoured;
     /// Bytes read at a time when offsets are loaded.
     OFFSETS_LOAD_BUFFER_SIZE: Bytes = "offsets.load.buffer.size", (5 * MIB), AtLeast(1), High, NoEffect("offsets are loaded from the mapped log");
     /// The kinds of group that are served.
@@ -246,21 +246,21 @@ keys! {
     /// Whether leadership goes back to the preferred replicas.
     AUTO_LEADER_REBALANCE_ENABLE: Bool = "auto.leader.rebalance.enable", (true), Any, High, ONE_BROKER;
     /// Fetchers for each broker that is followed.
-    NUM_REPLICA_FETCHERS: Int = "num.replica.fetchers", (1), AtLeast(1), High, ONE_BROKER, ClusterWide;
+    NUM_REPLICA_FETCHERS: Int = "num.replica.fetchers", (1), AtLeast(1), High, Honoured, ClusterWide;
     /// A follower that lags for this long is out of sync.
-    REPLICA_LAG_TIME_MAX_MS: Ms = "replica.lag.time.max.ms", (30 * SECOND), Any, High, ONE_BROKER;
+    REPLICA_LAG_TIME_MAX_MS: Ms = "replica.lag.time.max.ms", (30 * SECOND), Any, High, Honoured;
     /// The most bytes a follower fetches of one partition.
-    REPLICA_FETCH_MAX_BYTES: Bytes = "replica.fetch.max.bytes", (MIB), AtLeast(0), Medium, ONE_BROKER;
+    REPLICA_FETCH_MAX_BYTES: Bytes = "replica.fetch.max.bytes", (MIB), AtLeast(0), Medium, Honoured;
     /// The least bytes a follower waits for.
-    REPLICA_FETCH_MIN_BYTES: Bytes = "replica.fetch.min.bytes", (1), Any, High, ONE_BROKER;
+    REPLICA_FETCH_MIN_BYTES: Bytes = "replica.fetch.min.bytes", (1), Any, High, Honoured;
     /// How long a follower waits for them.
-    REPLICA_FETCH_WAIT_MAX_MS: IntMs = "replica.fetch.wait.max.ms", (500), Any, High, ONE_BROKER;
+    REPLICA_FETCH_WAIT_MAX_MS: IntMs = "replica.fetch.wait.max.ms", (500), Any, High, Honoured;
     /// The most bytes of one reply to a follower.
-    REPLICA_FETCH_RESPONSE_MAX_BYTES: Bytes = "replica.fetch.response.max.bytes", (10 * MIB), AtLeast(0), Medium, ONE_BROKER;
+    REPLICA_FETCH_RESPONSE_MAX_BYTES: Bytes = "replica.fetch.response.max.bytes", (10 * MIB), AtLeast(0), Medium, Honoured;
     /// How long a follower rests after an error.
-    REPLICA_FETCH_BACKOFF_MS: IntMs = "replica.fetch.backoff.ms", (SECOND), AtLeast(0), Medium, ONE_BROKER;
+    REPLICA_FETCH_BACKOFF_MS: IntMs = "replica.fetch.backoff.ms", (SECOND), AtLeast(0), Medium, Honoured;
     /// How long a follower waits for a reply.
-    REPLICA_SOCKET_TIMEOUT_MS: IntMs = "replica.socket.timeout.ms", (30 * SECOND), Any, High, ONE_BROKER;
+    REPLICA_SOCKET_TIMEOUT_MS: IntMs = "replica.socket.timeout.ms", (30 * SECOND), Any, High, Honoured;
     /// A follower's receive buffer.
     REPLICA_SOCKET_RECEIVE_BUFFER_BYTES: Bytes = "replica.socket.receive.buffer.bytes", (64 * KIB), Any, High, ONE_BROKER;
     /// How often a broker tells the controller that it lives.

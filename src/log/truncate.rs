@@ -25,6 +25,8 @@ impl Log {
     pub fn truncate_to(&mut self, offset: Offset, now: Timestamp) -> Result<bool, StorageError> {
         self.mend()?;
         if offset >= self.log_end {
+            // A leader that wrote nothing has noted its epoch all the same, and that one nobody else may know.
+            self.epochs.truncate_from_end(self.log_end);
             return Ok(false);
         }
         if offset <= self.segments[0].base_offset() || offset <= self.log_start {

@@ -126,8 +126,7 @@ impl ReplicaManager {
                     self.cleaner.at_rest.lock().insert(id.clone());
                     continue;
                 }
-                let opened = spec(id).map(|spec| self.open_blocking(spec));
-                if let Some(Err(error)) = opened {
+                if let Some(Err(error)) = self.open_as(id, &spec) {
                     tracing::error!(partition = %id, %error, "a partition's log could not be opened");
                     self.cleaner.at_rest.lock().insert(id.clone());
                 }

@@ -18,6 +18,8 @@ use parking_lot::{Mutex, RwLock};
 
 use super::Partition;
 use super::cleaner::Cleaner;
+use super::fetcher::Fetchers;
+use super::surroundings::Surroundings;
 use super::trash::Trash;
 use crate::common::clock::SharedClock;
 use crate::common::ids::{LeaderEpoch, NodeId, Offset, Timestamp, TopicPartition, Uuid};
@@ -25,19 +27,25 @@ use crate::log::checkpoint::{self, Offsets};
 use crate::log::{Log, LogConfig, LogDir, StorageError};
 use crate::metadata::topic_name::METADATA_TOPIC;
 
-/// What is to be known of a partition before its log can be opened.
+/// What the image says of a partition, and what is to be known before its log can be opened.
 #[derive(Debug, Clone)]
 pub struct PartitionSpec {
     /// Its topic and index.
     pub id: TopicPartition,
     /// The topic's id.
     pub topic_id: Uuid,
-    /// All replicas.
-    pub replicas: Vec<NodeId>,
     /// This broker.
-    pub leader_id: NodeId,
-    /// The epoch in which it leads.
+    pub local: NodeId,
+    /// The broker that leads it, -1 for none.
+    pub leader: NodeId,
+    /// The epoch in which that one leads.
     pub leader_epoch: LeaderEpoch,
+    /// Rises with each change of what is said here.
+    pub partition_epoch: i32,
+    /// The brokers that hold it.
+    pub replicas: Vec<NodeId>,
+    /// Those of them that are in sync.
+    pub isr: Vec<NodeId>,
     /// What the topic's configs say to the log.
     pub config: LogConfig,
     /// `min.insync.replicas`.
@@ -63,6 +71,8 @@ pub struct ReplicaManager {
     pub(super) kept: Mutex<Checkpoints>,
     pub(super) trash: Trash,
     pub(super) cleaner: Cleaner,
+    pub(super) surroundings: Arc<Surroundings>,
+    pub(super) fetchers: Fetchers,
 }
 
 /// The offsets that a broker writes down for each partition.
@@ -131,15 +141,19 @@ impl ReplicaManager {
             kept: Mutex::new(kept),
             trash: Trash::default(),
             cleaner: Cleaner::default(),
+            surroundings: Surroundings::new(),
+            fetchers: Fetchers::default(),
         })
     }
-
-    /// Takes what the image says.
-    pub fn apply(&self, _specs: Vec<PartitionSpec>) {}
 
     /// A partition, where it is open.
     pub fn get(&self, topic: &str, partition: i32) -> Option<Arc<Partition>> {
         self.open.read().get(topic)?.get(&partition).cloned()
+    }
+
+    /// Whether a partition lies here, open or not.
+    pub fn has(&self, id: &TopicPartition) -> bool {
+        self.get(&id.topic, id.partition).is_some() || self.closed.lock().contains(id)
     }
 
     /// A partition, opened if it is not; to be called on a thread that may wait for the disk.
@@ -153,7 +167,11 @@ impl ReplicaManager {
             return Ok(partition);
         }
         let id = spec.id.clone();
-        let opened = self.open_log(&spec).map(|log| Arc::new(Partition::new(spec, log)));
+        let opened = self.open_log(&spec).map(|log| {
+            let high_watermark = self.kept.lock().high_watermarks.get(&id).copied().unwrap_or(0);
+            let (surroundings, now) = (self.surroundings.clone(), self.clock.monotonic());
+            Arc::new(Partition::new(&spec, log, high_watermark, surroundings, now))
+        });
         if let Ok(partition) = &opened {
             *slot = Some(partition.clone());
             self.open.write().entry(id.topic.clone()).or_default().insert(id.partition, partition.clone());
@@ -161,6 +179,20 @@ impl ReplicaManager {
         }
         self.opening.lock().remove(&id);
         opened
+    }
+
+    /// Opens a partition as `spec` tells, and then takes what that has come to meanwhile; `None` where it is none of ours.
+    pub(super) fn open_as(
+        &self,
+        id: &TopicPartition,
+        spec: impl Fn(&TopicPartition) -> Option<PartitionSpec>,
+    ) -> Option<Result<Arc<Partition>, StorageError>> {
+        let ours = |spec: &PartitionSpec| spec.replicas.contains(&spec.local);
+        let opened = self.open_blocking(spec(id).filter(ours)?);
+        if let (Ok(partition), Some(newer)) = (&opened, spec(id)) {
+            partition.apply(&newer, self.clock.monotonic());
+        }
+        Some(opened)
     }
 
     fn open_log(&self, spec: &PartitionSpec) -> Result<Log, StorageError> {
@@ -190,8 +222,7 @@ impl ReplicaManager {
     pub fn open_stored(&self, spec: impl Fn(&TopicPartition) -> Option<PartitionSpec>) {
         let closed: Vec<TopicPartition> = self.closed.lock().iter().cloned().collect();
         for partition in closed {
-            let Some(spec) = spec(&partition) else { continue };
-            if let Err(error) = self.open_blocking(spec) {
+            if let Some(Err(error)) = self.open_as(&partition, &spec) {
                 tracing::error!(%partition, %error, "a partition's log could not be opened");
             }
         }
@@ -210,23 +241,31 @@ impl ReplicaManager {
     /// Forgets a topic and takes its folders away once `file.delete.delay.ms` is over; who holds a partition may still
     /// read what it has. `specs` are all of its partitions.
     pub fn remove_topic(&self, topic: &str, specs: Vec<PartitionSpec>) -> Result<(), StorageError> {
+        self.remove(specs)?;
+        self.open.write().remove(topic);
+        Ok(())
+    }
+
+    /// As [`ReplicaManager::remove_topic`], for some partitions.
+    pub(super) fn remove(&self, specs: Vec<PartitionSpec>) -> Result<(), StorageError> {
         let mut removed = BTreeSet::new();
         for spec in specs {
             let id = spec.id.clone();
-            let has_folder = self.closed.lock().contains(&id) || self.get(topic, id.partition).is_some();
+            self.fetchers.leave(&id);
+            let has_folder = self.closed.lock().contains(&id) || self.get(&id.topic, id.partition).is_some();
             if !has_folder {
                 continue;
             }
             let partition = self.open_blocking(spec)?;
+            partition.retire();
             let (deleted, delay) = partition
                 .with_log(|log| self.dir.delete_log(log).map(|deleted| (deleted, log.config().file_delete_delay_ms)))?;
             self.trash.put(deleted, self.clock.now().saturating_add(delay));
             removed.insert(id.clone());
-            if let Some(partitions) = self.open.write().get_mut(topic) {
+            if let Some(partitions) = self.open.write().get_mut(&id.topic) {
                 partitions.remove(&id.partition);
             }
         }
-        self.open.write().remove(topic);
         self.forget(&removed)
     }
 

@@ -1,15 +1,17 @@
 //! Those who wait for a partition to grow.
 //!
-//! A fetch that finds too little leaves a [`Waiter`] with each partition it reads, looks once more, and sleeps. The next
-//! append wakes all who are noted here and forgets them; who still has too little comes again. A waiter that gave up is
-//! only held weakly, and swept out before the list would grow.
+//! A request that finds too little leaves a [`Waiter`] with each partition it needs, looks once more, and sleeps. Each is
+//! noted with the offset that it waits for; once that is passed it is woken and forgotten, and who still has too little comes
+//! again. A waiter that gave up is only held weakly, and swept out before the list would grow.
 
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// One fetch that waits, perhaps on many partitions.
+use crate::common::ids::Offset;
+
+/// One request that waits, perhaps on many partitions.
 #[derive(Debug, Default)]
 pub struct Waiter {
     notify: Notify,
@@ -21,34 +23,48 @@ impl Waiter {
         Arc::default()
     }
 
-    /// Ends once a partition where it was left has grown; at once if that has happened since the last time.
+    /// Ends once what it waits for has come; at once if that has happened since the last time.
     pub async fn woken(&self) {
         self.notify.notified().await;
     }
+
+    /// Ends its wait.
+    pub fn wake(&self) {
+        self.notify.notify_one();
+    }
 }
 
-/// The waiters of one partition.
+/// The waiters of one partition, each with the offset that it waits for.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    list: Mutex<Vec<Weak<Waiter>>>,
+    list: Mutex<Vec<(Offset, Weak<Waiter>)>>,
 }
 
 impl Waiters {
-    /// Notes `waiter` until the next [`Waiters::wake`].
-    pub(super) fn add(&self, waiter: &Arc<Waiter>) {
+    /// Notes `waiter` until `offset` is passed.
+    pub(super) fn add(&self, waiter: &Arc<Waiter>, offset: Offset) {
         let mut list = self.list.lock();
         if list.len() == list.capacity() {
-            list.retain(|waiter| waiter.strong_count() > 0);
+            list.retain(|(_, waiter)| waiter.strong_count() > 0);
         }
-        list.push(Arc::downgrade(waiter));
+        list.push((offset, Arc::downgrade(waiter)));
     }
 
-    /// Wakes and forgets all.
-    pub(super) fn wake(&self) {
+    /// Wakes and forgets those who wait for `offset` or less.
+    pub(super) fn wake(&self, offset: Offset) {
         let mut list = self.list.lock();
-        for waiter in list.drain(..).filter_map(|waiter| waiter.upgrade()) {
-            waiter.notify.notify_one();
-        }
+        list.retain(|(wanted, waiter)| {
+            let due = *wanted <= offset;
+            if due && let Some(waiter) = waiter.upgrade() {
+                waiter.wake();
+            }
+            !due
+        });
+    }
+
+    /// Wakes and forgets all: something else has changed.
+    pub(super) fn wake_all(&self) {
+        self.wake(Offset::MAX);
     }
 }
 
@@ -59,16 +75,29 @@ mod tests {
     #[tokio::test]
     async fn a_wake_between_looking_and_sleeping_is_not_lost() {
         let (waiters, waiter) = (Waiters::default(), Waiter::new());
-        waiters.add(&waiter);
-        waiters.wake();
+        waiters.add(&waiter, 1);
+        waiters.wake(1);
         waiter.woken().await;
+    }
+
+    #[tokio::test]
+    async fn only_those_are_woken_whose_offset_is_passed() {
+        let waiters = Waiters::default();
+        let (early, late) = (Waiter::new(), Waiter::new());
+        waiters.add(&early, 5);
+        waiters.add(&late, 6);
+        waiters.wake(5);
+        early.woken().await;
+        assert!(futures_util::FutureExt::now_or_never(late.woken()).is_none());
+        waiters.wake_all();
+        late.woken().await;
     }
 
     #[test]
     fn waiters_that_gave_up_do_not_pile_up() {
         let waiters = Waiters::default();
         for _ in 0..10_000 {
-            waiters.add(&Waiter::new());
+            waiters.add(&Waiter::new(), 0);
         }
         assert!(waiters.list.lock().len() < 100);
     }

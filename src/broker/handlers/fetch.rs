@@ -6,12 +6,17 @@
 //!   11  closest replica (KIP-392)          15  replica state
 //!
 //! Rules
+//!   followers   read to the end of the log, where this broker leads and knows them as replicas; how far they are is noted
+//!               before anything is read, so their answer has the high watermark that they moved. They wait for records, and
+//!               but a moment where only the high watermark or the log start is news
+//!   consumers   read up to the high watermark: of the leader, or from version 11 on of any replica
 //!   long poll   with less than min.bytes to give, and no error, the reply waits for max.wait
 //!   first       the first batch goes out even where it is larger than every limit: else its reader would be stuck
 //!   limits      max.bytes over all partitions, partition max.bytes for each; both cut at a batch
 //!   epochs      FENCED_LEADER_EPOCH / UNKNOWN_LEADER_EPOCH where the client's is behind / ahead of ours
 //!   diverging   a client that names the epoch of its last record learns where that epoch ended here, if it must cut back
-//!   range       OFFSET_OUT_OF_RANGE below the log start offset and above the high watermark
+//!   range       OFFSET_OUT_OF_RANGE below the log start offset and above the log end offset
+//!   leaders     NOT_LEADER_OR_FOLLOWER where another broker leads, from version 16 on with its name and address
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +24,25 @@ use std::time::Duration;
 use super::{Context, Outcome};
 use crate::broker::fetch_session::{Said, Step, Target, TopicKey};
 use crate::broker::Broker;
+use crate::broker::partitions::TopicRef;
+use crate::common::ids::{NodeId, Offset};
 use crate::protocol::messages::fetch::{
-    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
+    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use crate::protocol::{ErrorCode, Records};
-use crate::replica::{FetchError, FetchFrom, Partition, Waiter};
+use crate::replica::{FetchFrom, LeaderHint, Partition, ReplicaFetch, Waiter};
+
+/// How long a follower waits where all that is new is how far its readers may go.
+const NEWS_WAIT: Duration = Duration::from_millis(5);
+
+/// Who reads.
+#[derive(Clone, Copy)]
+enum Reader {
+    /// A consumer, which may read from a follower or not.
+    Consumer { nearby: bool },
+    /// A follower, and the epoch of its registration; noted once.
+    Replica { node: NodeId, broker_epoch: i64, noted: bool },
+}
 
 pub(super) async fn handle(broker: &Broker, context: &Context, request: FetchRequest) -> Outcome<FetchResponse> {
     let by_id = context.version >= 13;
@@ -36,6 +55,9 @@ pub(super) async fn handle(broker: &Broker, context: &Context, request: FetchReq
             fetch_offset: partition.fetch_offset,
             last_fetched_epoch: partition.last_fetched_epoch,
             max_bytes: partition.partition_max_bytes,
+            log_start_offset: partition.log_start_offset,
+            high_watermark: partition.high_watermark,
+            said: None,
         })
     });
     let targets: Vec<Target> = targets.collect();
@@ -57,24 +79,42 @@ pub(super) async fn handle(broker: &Broker, context: &Context, request: FetchReq
             TopicKey::Name(name) => broker.find_partition(name, target.partition).await,
         });
     }
-    let limit = request.max_bytes.clamp(0, broker.fetch_max_bytes()) as usize;
-    let read_committed = request.isolation_level == 1;
-    let mut read = read_all(&step.targets, &found, limit, read_committed);
+    let (node, broker_epoch) = match context.version {
+        15.. => (request.replica_state.replica_id, request.replica_state.replica_epoch),
+        _ => (request.replica_id, -1),
+    };
+    let mut pass = Pass {
+        reader: match node {
+            0.. => Reader::Replica { node, broker_epoch, noted: false },
+            _ => Reader::Consumer { nearby: context.version >= 11 },
+        },
+        limit: request.max_bytes.clamp(0, broker.fetch_max_bytes()) as usize,
+        read_committed: request.isolation_level == 1,
+        now: broker.clock().monotonic(),
+    };
+    let mut read = pass.read_all(&step.targets, &found);
 
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
     let enough = |read: &Read| read.failed || read.bytes >= request.min_bytes.max(0) as usize;
     if !enough(&read) && !wait.is_zero() && !step.targets.is_empty() {
+        pass.has_noted();
         let waiter = Waiter::new();
-        let timeout = broker.socket_clock().sleep(wait);
-        tokio::pin!(timeout);
+        let mut timeout = broker.socket_clock().sleep(wait);
+        let mut hastened = false;
         loop {
             for partition in found.iter().flatten() {
-                partition.wait_with(&waiter);
+                match pass.reader {
+                    Reader::Consumer { .. } => partition.wait_with(&waiter),
+                    Reader::Replica { .. } => partition.wait_as_replica(&waiter),
+                }
             }
             // An append may have come between the reading and the noting.
-            read = read_all(&step.targets, &found, limit, read_committed);
+            read = pass.read_all(&step.targets, &found);
             if enough(&read) {
                 break;
+            }
+            if read.news && !hastened && wait > NEWS_WAIT {
+                (timeout, hastened) = (broker.socket_clock().sleep(NEWS_WAIT), true);
             }
             tokio::select! {
                 () = waiter.woken() => {}
@@ -86,74 +126,98 @@ pub(super) async fn handle(broker: &Broker, context: &Context, request: FetchReq
     Outcome::Reply(respond(broker, context, &step, read))
 }
 
+/// How all partitions are read.
+struct Pass {
+    reader: Reader,
+    limit: usize,
+    read_committed: bool,
+    now: Duration,
+}
+
 /// What one pass over all partitions gave.
 struct Read {
     partitions: Vec<PartitionData>,
     bytes: usize,
     failed: bool,
+    /// Whether a follower has something to learn besides records.
+    news: bool,
 }
 
-fn read_all(
-    targets: &[Target],
-    found: &[Result<Arc<Partition>, ErrorCode>],
-    limit: usize,
-    read_committed: bool,
-) -> Read {
-    let mut read = Read { partitions: Vec::with_capacity(targets.len()), bytes: 0, failed: false };
-    for (target, found) in targets.iter().zip(found) {
-        let data = match found {
-            Ok(partition) => read_one(target, partition, limit, read_committed, &mut read),
-            // As Apache Kafka: no list of aborted transactions where nothing was looked at, but an empty one.
-            Err(code) => PartitionData { aborted_transactions: Some(Vec::new()), ..refuse(target, *code) },
-        };
-        read.failed |= data.error_code != ErrorCode::NONE || data.diverging_epoch.end_offset >= 0;
-        read.partitions.push(data);
+impl Pass {
+    /// A follower is noted once a request, as it was when that came.
+    fn has_noted(&mut self) {
+        if let Reader::Replica { noted, .. } = &mut self.reader {
+            *noted = true;
+        }
     }
-    read
-}
 
-fn read_one(
-    target: &Target,
-    partition: &Arc<Partition>,
-    limit: usize,
-    read_committed: bool,
-    read: &mut Read,
-) -> PartitionData {
-    let from = FetchFrom {
-        offset: target.fetch_offset,
-        current_leader_epoch: target.current_leader_epoch,
-        last_fetched_epoch: target.last_fetched_epoch,
-        max_bytes: (target.max_bytes.max(0) as usize).min(limit.saturating_sub(read.bytes)),
-        min_one: read.bytes == 0,
-        read_committed,
-    };
-    match partition.fetch(from) {
-        Ok(fetched) => {
-            read.bytes += fetched.records.len();
-            let mut data = PartitionData {
-                partition_index: target.partition,
-                high_watermark: fetched.high_watermark,
-                last_stable_offset: fetched.last_stable_offset,
-                log_start_offset: fetched.log_start_offset,
-                records: Some(Records(fetched.records)),
-                ..Default::default()
+    fn read_all(&self, targets: &[Target], found: &[Result<Arc<Partition>, ErrorCode>]) -> Read {
+        let partitions = Vec::with_capacity(targets.len());
+        let mut read = Read { partitions, bytes: 0, failed: false, news: false };
+        for (target, found) in targets.iter().zip(found) {
+            let data = match found {
+                Ok(partition) => self.read_one(target, partition, &mut read),
+                // As Apache Kafka: no list of aborted transactions where nothing was looked at, but an empty one.
+                Err(code) => PartitionData { aborted_transactions: Some(Vec::new()), ..refuse(target, *code) },
             };
-            if read_committed {
-                data.aborted_transactions = Some(Vec::new());
-            }
-            if let Some((epoch, end_offset)) = fetched.diverging_epoch {
-                data.diverging_epoch = EpochEndOffset { epoch, end_offset };
-            }
-            data
+            read.failed |= data.error_code != ErrorCode::NONE || data.diverging_epoch.end_offset >= 0;
+            read.partitions.push(data);
         }
-        Err(error) => {
-            let mut data = refuse(target, error.code());
-            if let FetchError::LeaderEpoch { leader_id, leader_epoch, .. } = error {
-                data.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
-            }
-            data
-        }
+        read
     }
+
+    fn read_one(&self, target: &Target, partition: &Partition, read: &mut Read) -> PartitionData {
+        let from = FetchFrom {
+            offset: target.fetch_offset,
+            current_leader_epoch: target.current_leader_epoch,
+            last_fetched_epoch: target.last_fetched_epoch,
+            max_bytes: (target.max_bytes.max(0) as usize).min(self.limit.saturating_sub(read.bytes)),
+            min_one: read.bytes == 0,
+            read_committed: self.read_committed,
+        };
+        let fetched = match self.reader {
+            Reader::Consumer { nearby: false } => partition.fetch(from),
+            Reader::Consumer { nearby: true } => partition.fetch_nearby(from),
+            Reader::Replica { noted: true, .. } => partition.fetch_again_as_replica(from),
+            Reader::Replica { node, broker_epoch, .. } => {
+                let replica = ReplicaFetch { node, broker_epoch, log_start_offset: target.log_start_offset };
+                partition.fetch_as_replica(replica, from, self.now)
+            }
+        };
+        let fetched = match fetched {
+            Ok(fetched) => fetched,
+            Err(error) => {
+                let mut data = refuse(target, error.code());
+                if let Some(LeaderHint { leader_id, leader_epoch }) = error.hint() {
+                    data.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
+                }
+                return data;
+            }
+        };
+        read.bytes += fetched.records.len();
+        if matches!(self.reader, Reader::Replica { .. }) {
+            read.news |= target.is_behind(said(fetched.high_watermark, fetched.log_start_offset));
+        }
+        let mut data = PartitionData {
+            partition_index: target.partition,
+            high_watermark: fetched.high_watermark,
+            last_stable_offset: fetched.last_stable_offset,
+            log_start_offset: fetched.log_start_offset,
+            records: Some(Records(fetched.records)),
+            ..Default::default()
+        };
+        if self.read_committed {
+            data.aborted_transactions = Some(Vec::new());
+        }
+        if let Some((epoch, end_offset)) = fetched.diverging_epoch {
+            data.diverging_epoch = EpochEndOffset { epoch, end_offset };
+        }
+        data
+    }
+}
+
+fn said(high_watermark: Offset, log_start_offset: Offset) -> Said {
+    Said { high_watermark, log_start_offset }
 }
 
 fn refuse(target: &Target, code: ErrorCode) -> PartitionData {
@@ -170,8 +234,8 @@ fn refuse(target: &Target, code: ErrorCode) -> PartitionData {
 
 fn respond(broker: &Broker, context: &Context, step: &Step, read: Read) -> FetchResponse {
     let said = |data: &PartitionData| {
-        let said = Said { high_watermark: data.high_watermark, log_start_offset: data.log_start_offset };
-        let told = (data.error_code == ErrorCode::NONE && data.diverging_epoch.end_offset < 0).then_some(said);
+        let told = data.error_code == ErrorCode::NONE && data.diverging_epoch.end_offset < 0;
+        let told = told.then(|| said(data.high_watermark, data.log_start_offset));
         (told, data.records.as_ref().is_some_and(|records| !records.is_empty()))
     };
     let tell = if step.session_id == 0 {
@@ -180,9 +244,13 @@ fn respond(broker: &Broker, context: &Context, step: &Step, read: Read) -> Fetch
         broker.fetch_sessions().reply(step, &read.partitions.iter().map(said).collect::<Vec<_>>())
     };
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
+    let mut node_endpoints = Vec::new();
     for ((target, mut data), tell) in step.targets.iter().zip(read.partitions).zip(tell) {
         if !tell {
             continue;
+        }
+        if context.version >= 16 {
+            name_leader(broker, target, &mut data, &mut node_endpoints);
         }
         if context.version < 12 {
             data.current_leader = LeaderIdAndEpoch::default();
@@ -202,5 +270,23 @@ fn respond(broker: &Broker, context: &Context, step: &Step, read: Read) -> Fetch
         }
     }
     let session_id = if context.version >= 7 { step.session_id } else { 0 };
-    FetchResponse { session_id, responses, ..Default::default() }
+    FetchResponse { session_id, responses, node_endpoints, ..Default::default() }
+}
+
+/// Names the leader of a partition that another broker leads, and tells where that is.
+fn name_leader(broker: &Broker, target: &Target, data: &mut PartitionData, endpoints: &mut Vec<NodeEndpoint>) {
+    if ![ErrorCode::NOT_LEADER_OR_FOLLOWER, ErrorCode::FENCED_LEADER_EPOCH].contains(&data.error_code) {
+        return;
+    }
+    let topic = match &target.topic {
+        TopicKey::Id(id) => TopicRef::Id(*id),
+        TopicKey::Name(name) => TopicRef::Name(name),
+    };
+    let LeaderHint { leader_id, leader_epoch } = broker.leader_of(topic, target.partition);
+    data.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
+    if endpoints.iter().all(|known| known.node_id != leader_id)
+        && let Some((host, port, rack)) = broker.endpoint_of(leader_id)
+    {
+        endpoints.push(NodeEndpoint { node_id: leader_id, host, port, rack });
+    }
 }

@@ -10,6 +10,10 @@
 //!   -4  earliest local: the log start offset, for nothing lies in a remote tier
 //!   -5  latest tiered, -6 earliest pending upload: none (-1), likewise
 //!   t   the first record whose timestamp is t or later; -1 where there is none
+//!
+//! Only the leader answers (NOT_LEADER_OR_FOLLOWER). To a follower the latest offset is the log end; to others nothing counts
+//! behind the high watermark, and a leader that does not know yet how far its records are safe says OFFSET_NOT_AVAILABLE
+//! (LEADER_NOT_AVAILABLE before version 5) rather than an offset that went back.
 
 use super::{Context, Outcome, read_error_code};
 use crate::broker::Broker;
@@ -36,7 +40,12 @@ pub(super) async fn handle(
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in topic.partitions {
             let index = asked.partition_index;
-            let answer = look_up(broker, context, &topic.name, asked, request.isolation_level == 1).await;
+            let reader = match request.replica_id {
+                0.. => Reader::Replica,
+                _ if request.isolation_level == 1 => Reader::Committed,
+                _ => Reader::Uncommitted,
+            };
+            let answer = look_up(broker, context, &topic.name, asked, reader).await;
             partitions.push(match answer {
                 Ok(found) => ListOffsetsPartitionResponse {
                     partition_index: index,
@@ -58,12 +67,23 @@ pub(super) async fn handle(
     Outcome::Reply(ListOffsetsResponse { topics, ..Default::default() })
 }
 
+/// Up to where offsets count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    /// To the log end.
+    Replica,
+    /// To the high watermark.
+    Uncommitted,
+    /// To the last stable offset.
+    Committed,
+}
+
 async fn look_up(
     broker: &Broker,
     context: &Context,
     topic: &str,
     asked: ListOffsetsPartition,
-    read_committed: bool,
+    reader: Reader,
 ) -> Result<TimestampOffset, ErrorCode> {
     let none = TimestampOffset { timestamp: -1, offset: -1, leader_epoch: -1 };
     // A special time that came with a later version is a client's mistake in an earlier one.
@@ -80,13 +100,30 @@ async fn look_up(
     }
     let partition = broker.find_partition(topic, asked.partition_index).await?;
     partition.check_leader_epoch(asked.current_leader_epoch).map_err(|error| error.code())?;
+    partition.check_leader().map_err(|error| error.code())?;
+    let last = match reader {
+        Reader::Replica => partition.log_end_offset(),
+        Reader::Uncommitted => partition.high_watermark(),
+        Reader::Committed => partition.last_stable_offset(),
+    };
+    let unknown = match context.version {
+        5.. => ErrorCode::OFFSET_NOT_AVAILABLE,
+        _ => ErrorCode::LEADER_NOT_AVAILABLE,
+    };
+    let catches_up = reader != Reader::Replica && partition.is_catching_up();
     let at = |offset| TimestampOffset { timestamp: -1, offset, leader_epoch: partition.epoch_of(offset) };
+    // What is not safe yet is not there.
+    let safe = |found: Option<TimestampOffset>| match found {
+        Some(found) if found.offset < last => Ok(found),
+        _ if catches_up => Err(unknown),
+        _ => Ok(none),
+    };
     match asked.timestamp {
-        LATEST if read_committed => Ok(at(partition.last_stable_offset())),
-        LATEST => Ok(at(partition.high_watermark())),
+        LATEST if catches_up => Err(unknown),
+        LATEST => Ok(TimestampOffset { timestamp: -1, offset: last, leader_epoch: partition.leader_epoch() }),
         EARLIEST | EARLIEST_LOCAL => Ok(at(partition.log_start_offset())),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(none),
-        MAX_TIMESTAMP => Ok(partition.offset_of_max_timestamp().map_err(read_error_code)?.unwrap_or(none)),
-        timestamp => Ok(partition.offset_for_timestamp(timestamp).map_err(read_error_code)?.unwrap_or(none)),
+        MAX_TIMESTAMP => safe(partition.offset_of_max_timestamp().map_err(read_error_code)?),
+        timestamp => safe(partition.offset_for_timestamp(timestamp).map_err(read_error_code)?),
     }
 }

@@ -14,6 +14,7 @@ use crate::protocol::messages::api_versions::ApiVersionsRequest;
 use crate::protocol::{
     ApiKey, Decoder, EncodeError, ErrorCode, Frame, Request, RequestHeader, Str, decode_request_header, encode_response,
 };
+use crate::replica::WriteError;
 
 /// One line an API: its key, and the module whose `handle` answers it. What is `for the controller` is handed on to the
 /// active controller wherever it comes in.
@@ -185,7 +186,12 @@ fn sent(reply: Result<Frame, EncodeError>) -> Reply {
 }
 
 /// The code of an append that failed.
-pub(super) fn append_error_code(error: &AppendError) -> ErrorCode {
+pub(super) fn append_error_code(error: &WriteError) -> ErrorCode {
+    let error = match error {
+        WriteError::NotLeader(_) => return ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        WriteError::NotEnoughReplicas { .. } => return ErrorCode::NOT_ENOUGH_REPLICAS,
+        WriteError::Log(error) => error,
+    };
     match error {
         AppendError::CorruptMessage(_) => ErrorCode::CORRUPT_MESSAGE,
         AppendError::UnsupportedMagic(_) | AppendError::InvalidRecord { .. } => ErrorCode::INVALID_RECORD,
@@ -195,7 +201,7 @@ pub(super) fn append_error_code(error: &AppendError) -> ErrorCode {
         AppendError::UnsupportedCompression(_) => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
         AppendError::OutOfOrderSequence { .. } => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
         AppendError::InvalidProducerEpoch(_) => ErrorCode::INVALID_PRODUCER_EPOCH,
-        // Only followers are told an offset, and none is here.
+        // Only followers are told an offset, and they append nothing here.
         AppendError::UnexpectedOffset { .. } => ErrorCode::UNKNOWN_SERVER_ERROR,
         AppendError::Storage(_) => ErrorCode::KAFKA_STORAGE_ERROR,
     }

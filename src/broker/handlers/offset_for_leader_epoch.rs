@@ -3,6 +3,7 @@
 //! Versions 2-4 are served; 4 is flexible.
 //!
 //! Rules
+//!   only the leader answers (NOT_LEADER_OR_FOLLOWER), and only to one who knows its epoch, if it tells one
 //!   the answer is the largest epoch not after the one asked for, and the offset where it ended; -1 where there is none
 
 use super::{Context, Outcome};
@@ -25,6 +26,7 @@ pub(super) async fn handle(
                 Err(code) => Err(code),
                 Ok(found) => found
                     .check_leader_epoch(asked.current_leader_epoch)
+                    .and_then(|()| found.check_leader())
                     .map(|()| found.end_offset_for(asked.leader_epoch))
                     .map_err(|error| error.code()),
             };

@@ -103,3 +103,13 @@ fn a_cut_log_is_a_prefix_and_what_was_read_before_stays() {
     assert_eq!((log.log_start_offset(), log.log_end_offset(), all(&log).len()), (1000, 1000, 0));
     assert_eq!(log.append_as_leader(batch(&["a"]), 5, NOW).unwrap().first_offset, 1000);
 }
+
+#[test]
+fn an_epoch_in_which_nothing_was_written_goes_with_a_truncation_to_the_end() {
+    let fs: SharedFs = Arc::new(MemoryFs::new());
+    let mut log = filled(&fs, 2, small());
+    // This broker led, wrote nothing, and now follows one that knows nothing of it.
+    log.assign_leader_epoch(7);
+    assert!(!log.truncate_to(log.log_end_offset(), NOW).unwrap());
+    assert_eq!(log.leader_epochs().latest(), Some(0));
+}

@@ -1,0 +1,83 @@
+//! What every partition of a broker has in common: how long a follower may lag, which brokers may be in sync, and the way
+//! to the controller.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::mpsc;
+
+use crate::common::ids::{LeaderEpoch, NodeId, TopicPartition, Uuid};
+
+/// Whether a broker may be in sync, by its id and the epoch of its registration as it told it (-1 for any).
+pub type Eligibility = Arc<dyn Fn(NodeId, i64) -> bool + Send + Sync>;
+
+/// What a leader wishes the controller to make its partition's ISR.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlterIsrWish {
+    /// The partition.
+    pub id: TopicPartition,
+    /// Its topic.
+    pub topic_id: Uuid,
+    /// The epoch in which this broker leads it.
+    pub leader_epoch: LeaderEpoch,
+    /// The partition epoch that it knows.
+    pub partition_epoch: i32,
+    /// Those in sync, with the epochs of their registrations; -1 for this broker itself, and where one told none.
+    pub isr: Vec<(NodeId, i64)>,
+}
+
+/// See [the module](self).
+pub(super) struct Surroundings {
+    max_lag_ms: AtomicU64,
+    eligible: RwLock<Eligibility>,
+    wishes: mpsc::UnboundedSender<AlterIsrWish>,
+    told: Mutex<Option<mpsc::UnboundedReceiver<AlterIsrWish>>>,
+}
+
+impl Surroundings {
+    /// Until more is known: every broker may be in sync, and may lag for Kafka's thirty seconds.
+    pub(super) fn new() -> Arc<Surroundings> {
+        let (wishes, told) = mpsc::unbounded_channel();
+        Arc::new(Surroundings {
+            max_lag_ms: AtomicU64::new(30_000),
+            eligible: RwLock::new(Arc::new(|_, _| true)),
+            wishes,
+            told: Mutex::new(Some(told)),
+        })
+    }
+
+    pub(super) fn max_lag(&self) -> Duration {
+        Duration::from_millis(self.max_lag_ms.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_max_lag(&self, max_lag: Duration) {
+        self.max_lag_ms.store(u64::try_from(max_lag.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(super) fn is_eligible(&self, node: NodeId, broker_epoch: i64) -> bool {
+        let eligible = self.eligible.read().clone();
+        eligible(node, broker_epoch)
+    }
+
+    pub(super) fn set_eligible(&self, eligible: Eligibility) {
+        *self.eligible.write() = eligible;
+    }
+
+    pub(super) fn wish(&self, wish: AlterIsrWish) {
+        // Nobody listens in a broker that stops.
+        let _ = self.wishes.send(wish);
+    }
+
+    pub(super) fn take_wishes(&self) -> Option<mpsc::UnboundedReceiver<AlterIsrWish>> {
+        self.told.lock().take()
+    }
+}
+
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings").field("max_lag", &self.max_lag()).finish_non_exhaustive()
+    }
+}

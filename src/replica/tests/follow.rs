@@ -1,0 +1,288 @@
+//! What followers come to: the leader's log, whatever happened to it.
+
+use std::io::ErrorKind;
+
+use super::*;
+use crate::log::fs::memory::Fault;
+
+#[tokio::test]
+async fn followers_have_what_the_leader_has_and_an_append_to_all_is_done_then() {
+    let trio = Trio::start();
+    let append = trio.append("a").expect("the others have it not yet");
+    trio.append("b");
+    trio.leader().replication(append).await.unwrap();
+    trio.all_until_safe(2).await;
+    trio.assert_same();
+    assert_eq!(values(&trio.partition(3)), ["a", "b"]);
+    assert_eq!(trio.partition(2).leader_hint().leader_id, 1);
+}
+
+#[tokio::test]
+async fn a_follower_takes_producers_and_epochs_along() {
+    let mut trio = Trio::start();
+    trio.append("a");
+    trio.elect(1, &[1, 2, 3]);
+    trio.tell_all();
+    trio.append("b");
+    trio.all_until_safe(2).await;
+    for node in 1..=3 {
+        let epochs: Vec<_> = trio.partition(node).with_log(|log| {
+            log.leader_epochs().entries().iter().map(|entry| (entry.epoch, entry.start_offset)).collect()
+        });
+        assert_eq!(epochs, [(0, 0), (1, 1)]);
+    }
+}
+
+#[tokio::test]
+async fn what_a_lagging_follower_has_not_is_not_safe_until_it_is_put_out_and_comes_back() {
+    let mut trio = Trio::start();
+    trio.append("a");
+    trio.all_until_safe(1).await;
+    trio.net.cut.lock().insert(3);
+    let append = trio.append("b").unwrap();
+    trio.append("c");
+    let leader = trio.leader();
+    until(|| trio.partition(2).log_end_offset() == 3, || "2 does not follow".to_owned()).await;
+    assert_eq!((leader.high_watermark(), leader.replicated(append)), (1, None));
+
+    // After replica.lag.time.max.ms the leader wishes it out.
+    trio.clock.advance(Duration::from_secs(31));
+    trio.brokers[&1].manager.shrink_isrs(trio.clock.monotonic());
+    assert_eq!(trio.grant().await, [1, 2]);
+    leader.replication(append).await.unwrap();
+    trio.until_safe(2, 3).await;
+
+    // Once it has caught up the leader wishes it in.
+    trio.net.cut.lock().clear();
+    trio.rested().await;
+    assert_eq!(trio.grant().await, [1, 2, 3]);
+    trio.all_until_safe(3).await;
+    trio.assert_same();
+}
+
+#[tokio::test]
+async fn with_too_few_in_sync_nothing_is_taken_for_all() {
+    let mut trio = Trio::with(LogConfig::default(), 2);
+    trio.elect(1, &[1]);
+    for node in [2, 3] {
+        trio.net.cut.lock().insert(node);
+    }
+    trio.tell(1);
+    let refused = trio.leader().append_for_all(batch("a"), NOW).unwrap_err();
+    assert!(matches!(refused, crate::replica::WriteError::NotEnoughReplicas { in_sync: 1, needed: 2 }));
+    // Without asking for all it is taken, and safe once enough have it.
+    trio.leader().append(batch("b"), NOW).unwrap();
+    assert_eq!(trio.leader().high_watermark(), 0);
+    trio.net.cut.lock().remove(&2);
+    trio.tell(2);
+    trio.rested().await;
+    assert_eq!(trio.grant().await, [1, 2]);
+    trio.until_safe(1, 1).await;
+}
+
+#[tokio::test]
+async fn an_append_that_loses_its_leader_is_told_so() {
+    let mut trio = Trio::start();
+    trio.net.cut.lock().extend([2, 3]);
+    let append = trio.append("a").unwrap();
+    let leader = trio.leader();
+    let waiting = tokio::spawn({
+        let leader = leader.clone();
+        async move { leader.replication(append).await }
+    });
+    tokio::task::yield_now().await;
+    trio.elect(2, &[2, 3]);
+    trio.tell(1);
+    assert_eq!(waiting.await.unwrap(), Err(ErrorCode::NOT_LEADER_OR_FOLLOWER));
+    // Also where this broker leads again: its log may have been cut in between.
+    trio.elect(1, &[1]);
+    trio.tell(1);
+    assert_eq!(leader.replicated(append), Some(Err(ErrorCode::NOT_LEADER_OR_FOLLOWER)));
+    let refused = trio.partition(1).append(batch("b"), NOW);
+    assert!(refused.is_ok());
+}
+
+#[tokio::test]
+async fn a_former_leader_cuts_off_what_nobody_followed() {
+    let mut trio = Trio::start();
+    trio.append("a");
+    trio.all_until_safe(1).await;
+    // The old leader goes on by itself, and nobody hears.
+    trio.net.cut.lock().insert(1);
+    trio.append("lost");
+    trio.append("lost too");
+    trio.elect(2, &[2, 3]);
+    trio.tell(2);
+    trio.tell(3);
+    trio.append("b");
+    trio.until_safe(3, 2).await;
+    // It comes back, and has more records than the new leader.
+    trio.net.cut.lock().clear();
+    trio.tell(1);
+    trio.until_safe(1, 2).await;
+    assert_eq!(values(&trio.partition(1)), ["a", "b"]);
+    trio.assert_same();
+}
+
+#[tokio::test]
+async fn a_leader_that_wrote_nothing_is_no_obstacle() {
+    let mut trio = Trio::start();
+    trio.append("a");
+    trio.all_until_safe(1).await;
+    // 2 leads, and writes down its epoch and nothing else; then 3 does, and knows nothing of that.
+    trio.net.cut.lock().insert(2);
+    trio.elect(2, &[2]);
+    trio.tell(2);
+    trio.elect(3, &[3, 1]);
+    trio.tell(3);
+    trio.tell(1);
+    trio.append("b");
+    trio.until_safe(1, 2).await;
+    trio.net.cut.lock().clear();
+    trio.tell(2);
+    trio.until_safe(2, 2).await;
+    trio.assert_same();
+}
+
+#[tokio::test]
+async fn readers_of_a_new_leader_never_see_the_high_watermark_go_back() {
+    let mut trio = Trio::start();
+    for value in ["a", "b", "c"] {
+        trio.append(value);
+    }
+    trio.all_until_safe(3).await;
+    let before = trio.partition(2).high_watermark();
+    trio.elect(2, &[1, 2, 3]);
+    trio.tell(2);
+    let leader = trio.leader();
+    assert!(leader.is_leader() && leader.high_watermark() >= before && !leader.is_catching_up());
+}
+
+#[tokio::test]
+async fn a_follower_behind_the_leaders_log_start_begins_anew_there() {
+    let mut trio = Trio::start();
+    trio.append("a");
+    trio.all_until_safe(1).await;
+    trio.net.cut.lock().insert(3);
+    trio.append("b");
+    trio.append("c");
+    trio.clock.advance(Duration::from_secs(31));
+    trio.brokers[&1].manager.shrink_isrs(trio.clock.monotonic());
+    trio.grant().await;
+    trio.until_safe(1, 3).await;
+    trio.leader().delete_records(2).unwrap();
+    trio.net.cut.lock().clear();
+    trio.rested().await;
+    trio.until_safe(3, 3).await;
+    assert_eq!((trio.partition(3).log_start_offset(), values(&trio.partition(3))), (2, vec!["c".to_owned()]));
+}
+
+#[tokio::test]
+async fn records_deleted_by_the_leader_go_at_its_followers_too() {
+    let trio = Trio::start();
+    trio.append("a");
+    trio.append("b");
+    trio.all_until_safe(2).await;
+    let leader = trio.leader();
+    assert_eq!(leader.delete_records(-1), Ok(2));
+    until(|| leader.low_watermark() == Ok(2), || format!("{:?}", leader.low_watermark())).await;
+    assert_eq!(trio.partition(2).log_start_offset(), 2);
+}
+
+#[tokio::test]
+async fn an_unclean_leader_has_its_followers_cut_below_what_was_safe() {
+    let mut trio = Trio::start();
+    trio.append("a");
+    trio.all_until_safe(1).await;
+    trio.net.cut.lock().insert(3);
+    trio.append("b");
+    trio.clock.advance(Duration::from_secs(31));
+    trio.brokers[&1].manager.shrink_isrs(trio.clock.monotonic());
+    trio.grant().await;
+    trio.until_safe(2, 2).await;
+    // 3 lacks "b", and leads all the same.
+    trio.net.cut.lock().clear();
+    trio.elect(3, &[3]);
+    trio.tell_all();
+    trio.append("other");
+    trio.rested().await;
+    until(|| values(&trio.partition(2)) == ["a", "other"], || format!("{:?}", values(&trio.partition(2)))).await;
+    assert_eq!(trio.grant().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_restarted_follower_knows_what_was_safe_and_goes_on() {
+    let mut trio = Trio::start();
+    trio.append("a");
+    trio.all_until_safe(1).await;
+    let fs = trio.stop(3).await;
+    trio.elect(1, &[1, 2]);
+    trio.tell_all();
+    trio.append("b");
+    trio.until_safe(1, 2).await;
+    trio.boot(3, fs);
+    trio.net.cut.lock().insert(3);
+    trio.tell(3);
+    assert_eq!((trio.partition(3).log_end_offset(), trio.partition(3).high_watermark()), (1, 1));
+    trio.net.cut.lock().clear();
+    trio.rested().await;
+    assert_eq!(trio.grant().await, [1, 2, 3]);
+    trio.all_until_safe(2).await;
+    trio.assert_same();
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_stops_only_its_own_replica() {
+    let mut trio = Trio::start();
+    trio.append("a");
+    trio.all_until_safe(1).await;
+    let fs = trio.brokers[&3].fs.clone();
+    fs.fail_at(Some(Fault { at: fs.operations(), kind: ErrorKind::StorageFull, stays: true, written: 0 }));
+    trio.append("b");
+    until(|| trio.partition(2).log_end_offset() == 2, || "2 does not follow".to_owned()).await;
+    trio.clock.advance(Duration::from_secs(31));
+    trio.brokers[&1].manager.shrink_isrs(trio.clock.monotonic());
+    assert_eq!(trio.grant().await, [1, 2]);
+    trio.until_safe(2, 2).await;
+    assert_eq!(trio.partition(3).log_end_offset(), 1);
+}
+
+#[tokio::test]
+async fn a_follower_serves_readers_nearby_up_to_what_it_knows_to_be_safe() {
+    let trio = Trio::start();
+    trio.append("a");
+    trio.all_until_safe(1).await;
+    let from = FetchFrom {
+        offset: 0,
+        current_leader_epoch: -1,
+        last_fetched_epoch: -1,
+        max_bytes: 1 << 20,
+        min_one: true,
+        read_committed: false,
+    };
+    let follower = trio.partition(2);
+    let nearby = follower.fetch_nearby(from).unwrap();
+    assert_eq!((nearby.high_watermark, batches(&nearby.records).count()), (1, 1));
+    assert_eq!(follower.fetch(from).unwrap_err().code(), ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    let fenced = FetchFrom { current_leader_epoch: 1, ..from };
+    assert_eq!(follower.fetch_nearby(fenced).unwrap_err().code(), ErrorCode::UNKNOWN_LEADER_EPOCH);
+}
+
+#[tokio::test]
+async fn a_stranger_may_not_fetch_as_a_replica() {
+    let trio = Trio::start();
+    let from = FetchFrom {
+        offset: 0,
+        current_leader_epoch: 0,
+        last_fetched_epoch: -1,
+        max_bytes: 1,
+        min_one: true,
+        read_committed: false,
+    };
+    let replica = ReplicaFetch { node: 9, broker_epoch: -1, log_start_offset: 0 };
+    let refused = trio.leader().fetch_as_replica(replica, from, Duration::ZERO).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::UNKNOWN_LEADER_EPOCH);
+    let blind = FetchFrom { current_leader_epoch: -1, ..from };
+    let refused = trio.leader().fetch_as_replica(replica, blind, Duration::ZERO).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::NOT_LEADER_OR_FOLLOWER);
+}
