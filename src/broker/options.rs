@@ -19,8 +19,10 @@ use crate::common::clock::SharedClock;
 use crate::common::transport::SharedTransport;
 use crate::common::shutdown::Shutdown;
 use crate::config::{ConfigError, Values, broker as key, rules};
-use crate::controller::{Controller, ControllerError, SnapshotLimits};
+use crate::common::ids::{NodeId, TopicPartition, Uuid};
+use crate::controller::{Controller, ControllerError, ControllerOptions, QuorumTiming, SnapshotLimits, Voter};
 use crate::log::fs::FileSystem;
+use crate::log::meta_properties::MetaProperties;
 use crate::log::{Handles, LogDir, StorageError};
 use crate::metadata::plan;
 use crate::protocol::Str;
@@ -42,6 +44,12 @@ pub struct BrokerOptions {
     pub transport: SharedTransport,
     /// The file system.
     pub file_system: Arc<dyn FileSystem>,
+    /// The cluster that it is of; `None` for whichever its data dir is of, or a new one.
+    pub cluster_id: Option<String>,
+    /// Where its listener for other controllers and brokers is, if it has one.
+    pub controller_listener: Option<(String, u16)>,
+    /// The first voters of its cluster; none where it is alone.
+    pub voters: Vec<Voter>,
     /// Whether changes of the metadata are synced before they take effect: not for data that goes away with the broker.
     pub durable: bool,
 }
@@ -64,27 +72,34 @@ pub enum OpenError {
 }
 
 impl Broker {
-    /// Opens the data dir that the properties name, or makes it, and starts what a broker does from time to time.
-    ///
-    /// Reads from disk: call it where a thread may wait. Must run on a tokio runtime.
-    pub fn open(options: BrokerOptions) -> Result<Arc<Broker>, OpenError> {
-        let BrokerOptions { properties, clock, socket_clock, transport, file_system, durable } = options;
+    /// Opens the data dir that the properties name, or makes it, and starts what a broker does from time to time; it is no
+    /// part of its cluster before [`Broker::join`].
+    pub async fn open(options: BrokerOptions) -> Result<Arc<Broker>, OpenError> {
+        let BrokerOptions { properties, clock, socket_clock, transport, file_system, durable, .. } = options;
         let doors = Doors { transport, clock: socket_clock.clone(), runtime: tokio::runtime::Handle::current() };
         let node_id = rules::node_id(&properties);
-        let dirs = rules::data_dirs(&properties);
-        let [dir] = dirs.as_slice() else {
-            let sentence = format!("log.dirs names {} folders: this broker keeps its records in one", dirs.len());
-            return Err(OpenError::Unsupported(sentence));
+        let opening = {
+            let (dirs, cluster_id) = (rules::data_dirs(&properties), options.cluster_id);
+            blocking(move || open_dir(&dirs, node_id, cluster_id.as_deref(), file_system))
         };
-        let handles = Handles::new(file_system, MAX_OPEN_FILES);
-        let dir = LogDir::open(handles, &PathBuf::from(dir), &std::process::id().to_string())?;
-        let meta = dir.claim(None, node_id)?;
-        let limits = SnapshotLimits {
-            bytes: u64::try_from(properties.get(key::METADATA_LOG_MAX_RECORD_BYTES_BETWEEN_SNAPSHOTS))
-                .unwrap_or(u64::MAX),
-            interval_ms: properties.get(key::METADATA_LOG_MAX_SNAPSHOT_INTERVAL_MS),
+        let (dir, meta) = opening.await?;
+        let (host, port) = options.controller_listener.unwrap_or_default();
+        let node = Voter { id: node_id, directory_id: meta.directory_id, host, port };
+        let quorum = ControllerOptions {
+            voters: if options.voters.is_empty() { vec![node.clone()] } else { options.voters },
+            node,
+            doors: doors.clone(),
+            network: None,
+            clock: clock.clone(),
+            durable,
+            limits: SnapshotLimits {
+                bytes: u64::try_from(properties.get(key::METADATA_LOG_MAX_RECORD_BYTES_BETWEEN_SNAPSHOTS))
+                    .unwrap_or(u64::MAX),
+                interval_ms: properties.get(key::METADATA_LOG_MAX_SNAPSHOT_INTERVAL_MS),
+            },
+            timing: QuorumTiming::default(),
         };
-        let controller = Arc::new(Controller::open(&dir, clock.clone(), durable, limits, plan::bootstrap)?);
+        let controller = Controller::start(&dir, quorum, plan::bootstrap).await?;
         let values = controller.read(|image| plan::broker_values(image, &properties, node_id))?;
         let node = Node {
             id: node_id,
@@ -92,11 +107,18 @@ impl Broker {
             directory_id: meta.directory_id,
             rack: values.get(key::BROKER_RACK).map(Str::from),
         };
-        let replicas = controller.read(|image| {
-            ReplicaManager::new(dir, clock.clone(), |id, topic_id| {
-                image.topic(&id.topic).is_some_and(|topic| topic_id.is_none_or(|id| id == topic.id))
+        let replicas = {
+            let (controller, clock) = (controller.clone(), clock.clone());
+            blocking(move || {
+                let is_known = |id: &TopicPartition, topic_id: Option<Uuid>| {
+                    controller.read(|image| {
+                        image.topic(&id.topic).is_some_and(|topic| topic_id.is_none_or(|id| id == topic.id))
+                    })
+                };
+                Ok(ReplicaManager::new(dir, clock, is_known)?)
             })
-        })?;
+        };
+        let replicas = replicas.await?;
         let slots = usize::try_from(values.get(key::MAX_INCREMENTAL_FETCH_SESSION_CACHE_SLOTS)).unwrap_or(0);
         let broker = Arc::new(Broker {
             node,
@@ -125,16 +147,26 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Ends all that runs and closes every log; the next start then trusts what it finds.
-    pub async fn stop(self: &Arc<Self>) -> Result<(), OpenError> {
+    /// Ends all that runs and closes every log; the next start then trusts what it finds. With `hand_over` others lead first
+    /// what this broker led.
+    ///
+    /// # Errors
+    /// A log cannot be closed.
+    pub async fn stop(self: &Arc<Self>, hand_over: bool) -> Result<(), OpenError> {
+        if hand_over {
+            self.hand_over().await;
+        }
         self.shutdown.finish().await;
+        // The metadata first: a stop is only clean with it.
+        self.controller.close().await?;
         let broker = self.clone();
-        let closing = tokio::task::spawn_blocking(move || {
-            // The metadata first: a stop is only clean with it.
-            broker.controller.close()?;
-            Ok(broker.replicas.close(broker.clock.now())?)
-        });
-        closing.await.unwrap_or_else(|ended| Err(OpenError::Unsupported(ended.to_string())))
+        blocking(move || Ok(broker.replicas.close(broker.clock.now())?)).await
+    }
+
+    /// Ends all that runs where it stands, and closes nothing.
+    pub async fn kill(&self) {
+        self.shutdown.abort().await;
+        self.controller.kill().await;
     }
 
     /// Where the records lie.
@@ -147,4 +179,29 @@ impl Broker {
         let volume = self.replicas.dir().handles().fs().volume(self.log_dir()).ok()?;
         Some((i64::try_from(volume.total).ok()?, i64::try_from(volume.usable).ok()?))
     }
+}
+
+/// The data dir that the properties name, held, and whose it is.
+fn open_dir(
+    dirs: &[String],
+    node_id: NodeId,
+    cluster_id: Option<&str>,
+    file_system: Arc<dyn FileSystem>,
+) -> Result<(LogDir, MetaProperties), OpenError> {
+    let [dir] = dirs else {
+        let sentence = format!("log.dirs names {} folders: this broker keeps its records in one", dirs.len());
+        return Err(OpenError::Unsupported(sentence));
+    };
+    let handles = Handles::new(file_system, MAX_OPEN_FILES);
+    let dir = LogDir::open(handles, &PathBuf::from(dir), &std::process::id().to_string())?;
+    let meta = dir.claim(cluster_id, node_id)?;
+    Ok((dir, meta))
+}
+
+/// Does work that waits for the disk, on a thread for it.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> Result<T, OpenError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|ended| Err(OpenError::Unsupported(ended.to_string())))
 }

@@ -51,18 +51,13 @@ impl Broker {
         }
     }
 
-    /// All partitions of `topic`, opened if they are not.
+    /// One partition of `topic` that this broker holds, opened if it is not.
     ///
     /// # Errors
-    /// UNKNOWN_TOPIC_OR_PARTITION, or KAFKA_STORAGE_ERROR where a log cannot be opened.
-    pub async fn open_topic(&self, topic: &str) -> Result<Vec<Arc<Partition>>, ErrorCode> {
-        let count = self.controller.read(|image| image.topic(topic).map(|topic| topic.partitions.len()));
-        let count = count.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let mut partitions = Vec::with_capacity(count);
-        for index in 0..count {
-            partitions.push(self.find_partition(topic, index as i32).await?);
-        }
-        Ok(partitions)
+    /// UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER_OR_FOLLOWER where this broker has no replica of it, or KAFKA_STORAGE_ERROR where
+    /// its log cannot be opened.
+    pub async fn open_partition(&self, topic: &str, index: i32) -> Result<Arc<Partition>, ErrorCode> {
+        self.find_partition(topic, index).await
     }
 
     /// As [`Broker::find_partition`], by the topic's id; fails with UNKNOWN_TOPIC_ID if there is none.

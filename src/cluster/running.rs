@@ -1,12 +1,17 @@
-//! A broker that runs: opened, bound, and told its address.
+//! A broker that runs: bound, opened, let into its cluster, and told its address.
+//!
+//! Its listeners are bound first ([`BoundBroker`]): the others must know where its controller listener is before any of them
+//! can start.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::BrokerSettings;
 use crate::broker::{Broker, BrokerOptions, Listener, OpenError};
-use crate::config::listener::{Endpoint, advertised, bound};
-use crate::config::{ConfigError, Values, broker as key};
+use crate::common::ids::NodeId;
+use crate::config::listener::{self, Endpoint, advertised, bound};
+use crate::config::{ConfigError, Values, broker as key, rules};
+use crate::controller::Voter;
 use crate::metadata::Refusal;
 use crate::server::Server;
 
@@ -35,6 +40,110 @@ pub enum StartError {
     Open(#[from] OpenError),
 }
 
+/// A broker whose listeners are bound, and which does not run yet.
+#[derive(Debug)]
+pub struct BoundBroker {
+    settings: BrokerSettings,
+    properties: Arc<Values>,
+    clients: Server,
+    controllers: Option<Server>,
+}
+
+impl BoundBroker {
+    /// Checks the settings and binds their listeners.
+    ///
+    /// # Errors
+    /// [`StartError::Config`], [`StartError::Listeners`], [`StartError::Bind`].
+    pub async fn bind(settings: BrokerSettings) -> Result<BoundBroker, StartError> {
+        let (properties, notices) = Values::broker(settings.properties.iter().map(|(key, value)| (key, value)))?;
+        for notice in notices {
+            tracing::info!("{notice}");
+        }
+        let properties = Arc::new(properties);
+        let listeners = bound(&properties).map_err(StartError::Listeners)?;
+        let [endpoint] = listeners.as_slice() else {
+            let sentence = format!("listeners names {} of them for clients: this broker serves one", listeners.len());
+            return Err(StartError::Listeners(sentence));
+        };
+        let clients = bind(&settings, endpoint, Listener::Client).await?;
+        let controllers = match listener::controllers(&properties).map_err(StartError::Listeners)?.as_slice() {
+            [] => None,
+            [endpoint] => Some(bind(&settings, endpoint, Listener::Controller).await?),
+            several => {
+                let sentence = format!("listeners names {} of them for controllers: there can be one", several.len());
+                return Err(StartError::Listeners(sentence));
+            }
+        };
+        Ok(BoundBroker { settings, properties, clients, controllers })
+    }
+
+    /// `node.id`
+    pub fn id(&self) -> NodeId {
+        rules::node_id(&self.properties)
+    }
+
+    /// Where clients reach it.
+    pub fn address(&self) -> SocketAddr {
+        self.clients.address()
+    }
+
+    /// Where other controllers reach it; `None` where it has no listener for them.
+    pub fn controller_address(&self) -> Option<SocketAddr> {
+        self.controllers.as_ref().map(Server::address)
+    }
+
+    /// `listeners`, with the ports that were bound.
+    pub(super) fn listeners(&self) -> String {
+        let told = |endpoint: &Endpoint, server: &Server| {
+            Endpoint { port: server.address().port(), ..endpoint.clone() }.to_string()
+        };
+        let clients = bound(&self.properties).unwrap_or_default();
+        let controllers = listener::controllers(&self.properties).unwrap_or_default();
+        let both = clients.iter().map(|end| told(end, &self.clients));
+        let both = both.chain(controllers.iter().zip(&self.controllers).map(|(end, server)| told(end, server)));
+        both.collect::<Vec<_>>().join(",")
+    }
+
+    /// Starts it, on the current tokio runtime; it serves, and may lead, when this returns. `voters` are the first
+    /// controllers of its cluster; where there are none it is its own.
+    ///
+    /// # Errors
+    /// [`StartError::Open`], [`StartError::Join`], [`StartError::Listeners`].
+    pub async fn start(self, voters: Vec<Voter>) -> Result<RunningBroker, StartError> {
+        let BoundBroker { settings, properties, clients, controllers } = self;
+        let here = controllers.as_ref().map(|server| (server.address().ip().to_string(), server.address().port()));
+        let broker = Broker::open(BrokerOptions {
+            properties: properties.clone(),
+            clock: settings.clock.clone(),
+            socket_clock: settings.socket_clock.clone(),
+            transport: settings.transport.clone(),
+            file_system: settings.file_system.clone(),
+            durable: settings.durable,
+            cluster_id: settings.cluster_id.clone(),
+            controller_listener: here,
+            voters,
+        })
+        .await?;
+        let address = clients.address();
+        let (host, port) = told(&properties, address).map_err(StartError::Listeners)?;
+        clients.start(broker.clone(), settings.socket_clock.clone());
+        if let Some(controllers) = controllers {
+            controllers.start(broker.clone(), settings.socket_clock);
+        }
+        if let Err(refusal) = broker.join(&host, port).await {
+            broker.stop(false).await?;
+            return Err(StartError::Join(refusal));
+        }
+        Ok(RunningBroker { broker, address, advertised: (host, port) })
+    }
+}
+
+async fn bind(settings: &BrokerSettings, endpoint: &Endpoint, role: Listener) -> Result<Server, StartError> {
+    Server::bind(&settings.transport, &endpoint.host, endpoint.port, role)
+        .await
+        .map_err(|source| StartError::Bind { endpoint: endpoint.clone(), source })
+}
+
 /// A broker that runs, until [`RunningBroker::stop`].
 #[derive(Debug)]
 pub struct RunningBroker {
@@ -44,39 +153,20 @@ pub struct RunningBroker {
 }
 
 impl RunningBroker {
-    /// Starts a broker on the current tokio runtime; it serves when this returns.
+    /// Binds and starts a broker on the current tokio runtime; it serves when this returns. Its first controllers are those of
+    /// `controller.quorum.voters`, or itself.
+    ///
+    /// # Errors
+    /// As [`BoundBroker::bind`] and [`BoundBroker::start`].
     pub async fn start(settings: BrokerSettings) -> Result<RunningBroker, StartError> {
-        let (properties, notices) = Values::broker(settings.properties.iter().map(|(key, value)| (key, value)))?;
-        for notice in notices {
-            tracing::info!("{notice}");
-        }
-        let properties = Arc::new(properties);
-        let listeners = bound(&properties).map_err(StartError::Listeners)?;
-        let [listener] = listeners.as_slice() else {
-            let sentence = format!("listeners names {} of them: this broker serves one", listeners.len());
-            return Err(StartError::Listeners(sentence));
-        };
-        let server = Server::bind(&settings.transport, &listener.host, listener.port, Listener::Client)
-            .await
-            .map_err(|source| StartError::Bind { endpoint: listener.clone(), source })?;
-        let options = BrokerOptions {
-            properties: properties.clone(),
-            clock: settings.clock.clone(),
-            socket_clock: settings.socket_clock.clone(),
-            transport: settings.transport.clone(),
-            file_system: settings.file_system.clone(),
-            durable: settings.durable,
-        };
-        let opening = tokio::task::spawn_blocking(move || Broker::open(options)).await;
-        let broker = opening.unwrap_or_else(|ended| Err(OpenError::Unsupported(ended.to_string())))?;
-        let address = server.address();
-        let (host, port) = told(&properties, address).map_err(StartError::Listeners)?;
-        server.start(broker.clone(), settings.socket_clock);
-        broker.join(&host, port).await.map_err(StartError::Join)?;
-        Ok(RunningBroker { broker, address, advertised: (host, port) })
+        let bound = BoundBroker::bind(settings).await?;
+        let voters = listener::voters(&bound.properties).map_err(StartError::Listeners)?;
+        let voters = voters.into_iter().map(|(id, host, port)| Voter { id, host, port, ..Default::default() });
+        let voters = voters.collect();
+        bound.start(voters).await
     }
 
-    /// The address that was bound.
+    /// The address that was bound for clients.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -92,9 +182,25 @@ impl RunningBroker {
         &self.broker
     }
 
-    /// Answers what is under way, closes every log, and marks the stop as clean.
+    /// Hands over what it leads, answers what is under way, closes every log, and marks the stop as clean.
+    ///
+    /// # Errors
+    /// A log cannot be closed.
     pub async fn stop(self) -> Result<(), OpenError> {
-        self.broker.stop().await
+        self.broker.stop(true).await
+    }
+
+    /// As [`RunningBroker::stop`], without handing over: the whole cluster stops.
+    ///
+    /// # Errors
+    /// A log cannot be closed.
+    pub async fn stop_with_all(self) -> Result<(), OpenError> {
+        self.broker.stop(false).await
+    }
+
+    /// Ends it where it stands, as kill -9 would end its process: nothing is answered, closed or marked any more.
+    pub async fn kill(self) {
+        self.broker.kill().await;
     }
 }
 

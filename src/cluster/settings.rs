@@ -44,6 +44,7 @@ pub struct BrokerSettings {
     pub(super) transport: SharedTransport,
     pub(super) file_system: Arc<dyn FileSystem>,
     pub(super) durable: bool,
+    pub(super) cluster_id: Option<String>,
 }
 
 impl Default for BrokerSettings {
@@ -63,6 +64,7 @@ impl BrokerSettings {
             transport: Tcp::shared(),
             file_system: RealFs::shared(),
             durable: true,
+            cluster_id: None,
         }
     }
 
@@ -122,6 +124,12 @@ impl BrokerSettings {
     /// For data that goes away with the broker: topics are made without waiting for the disk.
     pub fn without_sync(mut self) -> BrokerSettings {
         self.durable = false;
+        self
+    }
+
+    /// The cluster that it is of: a data dir of another one is refused, and a new one is given this id.
+    pub fn in_cluster(mut self, cluster_id: &str) -> BrokerSettings {
+        self.cluster_id = Some(cluster_id.to_owned());
         self
     }
 }

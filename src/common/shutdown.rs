@@ -68,6 +68,21 @@ impl Shutdown {
         receiver.await.ok()
     }
 
+    /// Ends every task where it stands, as the end of its process would, and waits until none is left. Work on threads of its
+    /// own cannot be ended: it is waited for.
+    pub async fn abort(&self) {
+        loop {
+            let mut tasks = std::mem::take(&mut *self.tasks.lock());
+            if tasks.is_empty() {
+                break;
+            }
+            tasks.abort_all();
+            while tasks.join_next().await.is_some() {}
+        }
+        // For those who hold a clone and ask later.
+        self.begin();
+    }
+
     /// Gives the signal and waits until every task has ended.
     pub async fn finish(&self) {
         self.begin();
@@ -97,6 +112,19 @@ mod tests {
         assert!(!shutdown.has_begun());
         shutdown.finish().await;
         receiver.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn abort_ends_tasks_that_would_not_end_by_themselves() {
+        let shutdown = Shutdown::new();
+        let held = Arc::new(());
+        let holding = held.clone();
+        shutdown.spawn(async move {
+            let _holding = holding;
+            std::future::pending::<()>().await;
+        });
+        shutdown.abort().await;
+        assert!(Arc::strong_count(&held) == 1 && shutdown.has_begun());
     }
 
     #[tokio::test]

@@ -45,10 +45,33 @@ pub fn parse(text: &str) -> Result<Endpoint, String> {
     Ok(Endpoint { name: name.to_ascii_uppercase(), host: host.to_owned(), port })
 }
 
-/// The listeners that the broker binds: `listeners` without the controller's, which need none in one process.
+/// The listeners for clients that the broker binds: `listeners` without the controller's.
 pub fn bound(values: &Values) -> Result<Vec<Endpoint>, String> {
     let listeners = parse_all(&values.get(broker::LISTENERS))?;
     Ok(without_controller(values, listeners))
+}
+
+/// The listeners for brokers and controllers among themselves: those of `listeners` that `controller.listener.names` names.
+pub fn controllers(values: &Values) -> Result<Vec<Endpoint>, String> {
+    let mut listeners = parse_all(&values.get(broker::LISTENERS))?;
+    listeners.retain(|endpoint| is_controllers(values, endpoint));
+    Ok(listeners)
+}
+
+/// The voters of `controller.quorum.voters`: id, host and port.
+pub fn voters(values: &Values) -> Result<Vec<(i32, String, u16)>, String> {
+    values.get(broker::CONTROLLER_QUORUM_VOTERS).iter().map(|text| voter(text)).collect()
+}
+
+fn voter(text: &str) -> Result<(i32, String, u16), String> {
+    let must = || format!("controller.quorum.voters has {text}: it must be id@host:port, as in 1@localhost:9093");
+    let (id, place) = text.split_once('@').ok_or_else(must)?;
+    let (host, port) = place.rsplit_once(':').ok_or_else(must)?;
+    let host = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host);
+    match (id.parse(), port.parse()) {
+        (Ok(id), Ok(port)) if id >= 0 && !host.is_empty() => Ok((id, host.to_owned(), port)),
+        _ => Err(must()),
+    }
 }
 
 /// What clients are told, listener by listener: `advertised.listeners`, or what is bound when that is not set.
@@ -64,9 +87,13 @@ fn parse_all(texts: &[String]) -> Result<Vec<Endpoint>, String> {
 }
 
 fn without_controller(values: &Values, mut listeners: Vec<Endpoint>) -> Vec<Endpoint> {
-    let controllers = values.get(broker::CONTROLLER_LISTENER_NAMES);
-    listeners.retain(|endpoint| !controllers.iter().any(|name| name.eq_ignore_ascii_case(&endpoint.name)));
+    listeners.retain(|endpoint| !is_controllers(values, endpoint));
     listeners
+}
+
+fn is_controllers(values: &Values, endpoint: &Endpoint) -> bool {
+    let controllers = values.get(broker::CONTROLLER_LISTENER_NAMES);
+    controllers.iter().any(|name| name.eq_ignore_ascii_case(&endpoint.name))
 }
 
 /// The protocol of each listener name.

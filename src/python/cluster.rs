@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyNotImplementedError, PyOSError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTimeoutError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use tempfile::TempDir;
 
-use crate::broker::Broker;
-use crate::cluster::{BrokerSettings, RunningBroker, StartError};
+use crate::cluster::{BrokerSettings, LocalCluster, LocalError, StartError};
+use crate::common::ids::NodeId;
 use crate::protocol::ErrorCode;
 
 use super::admin::{Admin, AsyncAdmin};
+use super::broker::{Broker, Network};
 use super::call::Call;
 use super::clock::{Clock, Time};
 use super::consumer::{AsyncConsumer, Consumer, Wanted};
@@ -26,13 +27,26 @@ use super::source::Source;
 use super::topic::{self, Topic};
 use super::{convert, errors};
 
+/// How many brokers one process may be.
+const MOST_BROKERS: u32 = 100;
+/// Keys that several brokers cannot share.
+const OF_EACH: [&str; 8] = [
+    "node.id",
+    "broker.id",
+    "log.dir",
+    "log.dirs",
+    "listeners",
+    "advertised.listeners",
+    "controller.listener.names",
+    "controller.quorum.voters",
+];
 /// What closing a cluster leaves its clients to send what they took and to leave their groups.
 pub(super) const CLOSE_CLIENTS: Duration = Duration::from_secs(30);
 
 /// The brokers of an in-process cluster.
 pub(crate) struct Brokers {
-    running: Mutex<Option<RunningBroker>>,
-    /// Dropped, and so deleted, once the broker has stopped.
+    local: Arc<LocalCluster>,
+    /// Dropped, and so deleted, once the brokers have stopped.
     temporary: Mutex<Option<TempDir>>,
     data_dir: PathBuf,
     time: Time,
@@ -49,34 +63,33 @@ impl Brokers {
         &self.time
     }
 
-    /// The broker, while it runs.
-    pub(crate) fn broker(&self) -> Option<Arc<Broker>> {
-        self.running.lock().as_ref().map(|running| running.broker().clone())
+    /// The brokers themselves.
+    pub(crate) fn local(&self) -> &Arc<LocalCluster> {
+        &self.local
     }
 
-    /// Stops the broker, then deletes a temporary data dir.
-    async fn stop(running: Option<RunningBroker>, temporary: Option<TempDir>) -> Result<(), String> {
-        let stopped = match running {
-            Some(broker) => broker.stop().await.map_err(|error| error.to_string()),
-            None => Ok(()),
-        };
+    /// Stops the brokers, then deletes a temporary data dir.
+    async fn stop(local: Arc<LocalCluster>, temporary: Option<TempDir>) -> Result<(), String> {
+        let stopped = local.stop_all().await.map_err(|error| error.to_string());
         // Deleting files may wait for the disk.
         let deleted = tokio::task::spawn_blocking(move || temporary.map_or(Ok(()), TempDir::close)).await;
         stopped?;
         deleted.map_err(|error| error.to_string())?.map_err(|error| format!("the temporary data dir stays: {error}"))
     }
 
-    fn take(&self) -> (Option<RunningBroker>, Option<TempDir>) {
-        self.closed.store(true, Ordering::Release);
-        (self.running.lock().take(), self.temporary.lock().take())
+    /// What is to be stopped, once.
+    fn take(&self) -> Option<(Arc<LocalCluster>, Option<TempDir>)> {
+        let first = !self.closed.swap(true, Ordering::AcqRel);
+        first.then(|| (self.local.clone(), self.temporary.lock().take()))
     }
 }
 
 impl Close for Brokers {
     fn close(self: Arc<Self>, _within: Duration) -> Closing {
-        let (running, temporary) = self.take();
+        let taken = self.take();
         Box::pin(async move {
-            if let Err(error) = Brokers::stop(running, temporary).await {
+            let Some((local, temporary)) = taken else { return };
+            if let Err(error) = Brokers::stop(local, temporary).await {
                 tracing::error!("closing the cluster: {error}");
             }
         })
@@ -89,12 +102,9 @@ impl Close for Brokers {
 
 impl Drop for Brokers {
     fn drop(&mut self) {
-        let (running, temporary) = self.take();
-        if running.is_none() && temporary.is_none() {
-            return;
-        }
+        let Some((local, temporary)) = self.take() else { return };
         if let Some(handle) = runtime::running() {
-            handle.spawn(Brokers::stop(running, temporary));
+            handle.spawn(Brokers::stop(local, temporary));
         }
     }
 }
@@ -112,8 +122,12 @@ impl Drop for Brokers {
 /// `clock="manual"` gives it a clock of its own that stands still until `cluster.clock.advance("7d")` moves it: for tests of
 /// what happens in time; see `Clock`.
 ///
+/// With `brokers=3` it is three brokers, with node ids from 0, that replicate and elect as Apache Kafka's do, and each may be
+/// stopped, killed and cut off: see `brokers`, `network` and `wait_healthy`. Their data lies in `broker-<id>` in the data dir,
+/// and from a `listen` with a port they listen on that one and the next ones.
+///
 /// A cluster ends with `close()`, at the end of its `with` block, or with the interpreter; it closes the producers and
-/// consumers that were made from it first. `brokers` must be 1 for now.
+/// consumers that were made from it first.
 ///
 /// >>> import strandline as sl
 /// >>> with sl.Cluster() as cluster:
@@ -144,8 +158,10 @@ impl Cluster {
         let (brokers, source) = (brokers.clone(), source.clone());
         let closing = async move {
             source.close(CLOSE_CLIENTS).await;
-            let (running, temporary) = brokers.take();
-            Brokers::stop(running, temporary).await
+            match brokers.take() {
+                Some((local, temporary)) => Brokers::stop(local, temporary).await,
+                None => Ok(()),
+            }
         };
         let closing = Call::raw(closing, |py, closed: Result<(), String>| match closed {
             Ok(()) => Ok(py.None()),
@@ -155,11 +171,24 @@ impl Cluster {
     }
 }
 
-fn started(error: StartError) -> PyErr {
+/// What went wrong with one of the brokers.
+pub(super) fn local(error: LocalError) -> PyErr {
     let sentence = error.to_string();
+    match error {
+        LocalError::Start { source, .. } => started(sentence, source),
+        LocalError::Stop { .. } => errors::coded(ErrorCode::KAFKA_STORAGE_ERROR, sentence),
+        LocalError::DataDir { source, .. } => PyOSError::new_err((source.raw_os_error(), sentence)),
+        LocalError::Unknown { .. } => errors::invalid(sentence),
+        LocalError::State { .. } => PyRuntimeError::new_err(sentence),
+        LocalError::Unhealthy { .. } => PyTimeoutError::new_err(sentence),
+    }
+}
+
+fn started(sentence: String, error: StartError) -> PyErr {
     match error {
         StartError::Config(_) | StartError::Listeners(_) => errors::coded(ErrorCode::INVALID_CONFIG, sentence),
         StartError::Bind { source, .. } => PyOSError::new_err((source.raw_os_error(), sentence)),
+        StartError::Join(refusal) => errors::coded(refusal.code, sentence),
         StartError::Open(_) => errors::coded(ErrorCode::KAFKA_STORAGE_ERROR, sentence),
     }
 }
@@ -177,9 +206,9 @@ impl Cluster {
         config: Option<&Bound<'_, PyDict>>,
         configs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Cluster> {
-        if brokers != 1 {
-            let sentence = format!("brokers is {brokers}: a cluster has one broker for now; leave it out, or at 1");
-            return Err(PyNotImplementedError::new_err(sentence));
+        if brokers == 0 || brokers > MOST_BROKERS {
+            let sentence = format!("brokers is {brokers}: it must be from 1 to {MOST_BROKERS}");
+            return Err(errors::invalid(sentence));
         }
         let time = Time::named(clock)?;
         let mut settings = BrokerSettings::new();
@@ -189,6 +218,10 @@ impl Cluster {
         settings.set("group.initial.rebalance.delay.ms", "0");
         settings.set("listeners", &format!("PLAINTEXT://{listen}"));
         for (key, value) in convert::configs(config, configs)? {
+            if brokers > 1 && OF_EACH.contains(&key.as_str()) {
+                let sentence = format!("{key} is each broker's own: with brokers={brokers} the cluster gives it");
+                return Err(errors::invalid(sentence));
+            }
             settings.set(&key, &value);
         }
         let named = settings.is_set("log.dirs") || settings.is_set("log.dir");
@@ -208,10 +241,25 @@ impl Cluster {
         if temporary.is_some() {
             settings = settings.without_sync();
         }
-        let running = runtime::wait(py, RunningBroker::start(settings))?.map_err(started)?;
-        let bootstrap = running.bootstrap_servers();
+        let starting = {
+            let (listen, data_dir) = (listen.to_owned(), data_dir.clone());
+            async move {
+                if brokers == 1 {
+                    return LocalCluster::alone(settings).await;
+                }
+                let (host, port) = listen.rsplit_once(':').unwrap_or((&listen, "0"));
+                let count = NodeId::try_from(brokers).unwrap_or(NodeId::MAX);
+                LocalCluster::start(&settings, count, (host, port.parse().unwrap_or(0)), &data_dir).await
+            }
+        };
+        let started = Arc::new(runtime::wait(py, starting)?.map_err(|error| match error {
+            // Of one broker there is no need to say which.
+            LocalError::Start { source, .. } if brokers == 1 => started(source.to_string(), source),
+            other => local(other),
+        })?);
+        let bootstrap = started.bootstrap_servers();
         let brokers = Arc::new(Brokers {
-            running: Mutex::new(Some(running)),
+            local: started,
             temporary: Mutex::new(temporary),
             data_dir,
             time,
@@ -242,7 +290,10 @@ impl Cluster {
     #[getter]
     fn held_bytes(&self) -> PyResult<u64> {
         let (brokers, _) = self.inner.get()?;
-        Ok(brokers.broker().ok_or_else(|| errors::closed("cluster"))?.held_bytes())
+        if brokers.is_closed() {
+            return Err(errors::closed("cluster"));
+        }
+        Ok(brokers.local().running().iter().map(|broker| broker.held_bytes()).sum())
     }
 
     /// The clock that it goes by: the machine's, or one that can be moved.
@@ -250,6 +301,30 @@ impl Cluster {
     fn clock(&self) -> PyResult<Clock> {
         let (brokers, _) = self.inner.get()?;
         Ok(Clock::new(brokers.time().clone(), brokers.clone()))
+    }
+
+    /// Its brokers, in the order of their node ids: to be stopped, killed, paused and started again.
+    #[getter]
+    fn brokers(&self) -> PyResult<Vec<Broker>> {
+        let (brokers, _) = self.inner.get()?;
+        Ok(brokers.local().ids().into_iter().map(|id| Broker::new(brokers.clone(), id)).collect())
+    }
+
+    /// The network between its brokers: to be cut and healed.
+    #[getter]
+    fn network(&self) -> PyResult<Network> {
+        Ok(Network::new(self.inner.get()?.0.clone()))
+    }
+
+    /// Wait until every broker that runs may lead, and every partition has a leader and all of its replicas that run in sync.
+    ///
+    /// Raises `TimeoutError`, which tells what is not so, after `timeout` seconds.
+    #[pyo3(signature = (timeout=30.0))]
+    fn wait_healthy(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        let within = convert::timeout(Some(timeout))?.unwrap_or(Duration::ZERO);
+        self.source()?;
+        let brokers = self.inner.get()?.0.clone();
+        runtime::wait(py, async move { brokers.local().wait_healthy(within).await })?.map_err(local)
     }
 
     /// Make a topic and return it.

@@ -24,6 +24,7 @@
 mod admin;
 mod async_delivery;
 mod awaitable;
+mod broker;
 mod call;
 mod client;
 mod clock;
@@ -59,6 +60,8 @@ mod _strandline {
     use super::admin::{Admin, AsyncAdmin};
     #[pymodule_export]
     use super::async_delivery::AsyncDelivery;
+    #[pymodule_export]
+    use super::broker::{Broker, Network};
     #[pymodule_export]
     use super::client::{Client, connect};
     #[pymodule_export]

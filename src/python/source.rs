@@ -77,9 +77,9 @@ impl Source {
         &self,
         topic: &str,
     ) -> Option<impl Future<Output = Result<LogSource, ErrorCode>> + Send + use<>> {
-        let broker = self.brokers.as_ref()?.broker()?;
+        let local = self.brokers.as_ref()?.local().clone();
         let topic = topic.to_owned();
-        Some(async move { log_source(&broker, &topic).await })
+        Some(async move { log_source(&local, &topic).await })
     }
 
     /// The time, as its clients have it.

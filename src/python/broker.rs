@@ -1,0 +1,195 @@
+//! The brokers of a cluster in this process, and the network between them: stopped, started, hurt.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use super::call::Call;
+use super::cluster::{self, Brokers};
+use super::runtime::Home;
+use super::{convert, errors};
+use crate::cluster::LocalError;
+use crate::common::ids::NodeId;
+
+/// One broker of a cluster in this process; `cluster.brokers[0]`.
+///
+/// >>> import strandline as sl
+/// >>> with sl.Cluster(brokers=3) as cluster:
+/// ...     topic = cluster.create_topic("flights", replication_factor=3)
+/// ...     cluster.brokers[1].kill()
+/// ...     with cluster.producer(acks="all") as producer:
+/// ...         offset = producer.send("flights", "still here").result().offset
+/// ...     cluster.brokers[1].start()
+/// ...     cluster.wait_healthy()
+/// ...     print(offset, cluster.brokers[1].is_running)
+/// 0 True
+#[pyclass(frozen, module = "strandline")]
+pub(crate) struct Broker {
+    inner: Home<(Arc<Brokers>, NodeId)>,
+}
+
+impl Broker {
+    pub(crate) fn new(brokers: Arc<Brokers>, id: NodeId) -> Broker {
+        Broker { inner: Home::new("broker", (brokers, id)) }
+    }
+
+    fn open(&self) -> PyResult<(&Arc<Brokers>, NodeId)> {
+        let (brokers, id) = self.inner.get()?;
+        if brokers.is_closed() {
+            return Err(errors::closed("cluster"));
+        }
+        Ok((brokers, *id))
+    }
+
+    /// Waits for what becomes of it, to its end.
+    fn wait<F: Future<Output = Result<(), LocalError>> + Send + 'static>(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(Arc<Brokers>, NodeId) -> F,
+    ) -> PyResult<()> {
+        let (brokers, id) = self.open()?;
+        let acting = Call::raw(act(brokers.clone(), id), |py, done: Result<(), LocalError>| {
+            done.map_err(cluster::local)?;
+            Ok(py.None())
+        });
+        acting.whole().wait(py).map(drop)
+    }
+}
+
+#[pymethods]
+impl Broker {
+    /// Its node id.
+    #[getter]
+    fn id(&self) -> PyResult<NodeId> {
+        Ok(self.inner.get()?.1)
+    }
+
+    /// Whether it runs; one that is paused does.
+    #[getter]
+    fn is_running(&self) -> PyResult<bool> {
+        let (brokers, id) = self.inner.get()?;
+        Ok(brokers.local().broker(*id).is_some())
+    }
+
+    /// End it where it stands, as kill -9 would: nothing is answered, handed over or closed any more.
+    ///
+    /// Raises `RuntimeError` where it does not run.
+    fn kill(&self, py: Python<'_>) -> PyResult<()> {
+        self.wait(py, |brokers, id| async move { brokers.local().kill_broker(id).await })
+    }
+
+    /// Stop it as a careful operator does: others lead what it led before it goes, and it closes its logs.
+    ///
+    /// Raises `RuntimeError` where it does not run.
+    fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        self.wait(py, |brokers, id| async move { brokers.local().stop_broker(id).await })
+    }
+
+    /// Start it again, with its data and on its ports; it serves when this returns. What it missed it catches up afterwards:
+    /// `cluster.wait_healthy()` waits for that.
+    ///
+    /// Raises `RuntimeError` where it runs.
+    fn start(&self, py: Python<'_>) -> PyResult<()> {
+        self.wait(py, |brokers, id| async move { brokers.local().start_broker(id).await })
+    }
+
+    /// Let it neither send nor hear until `resume`, as SIGSTOP would.
+    fn pause(&self) -> PyResult<()> {
+        let (brokers, id) = self.open()?;
+        brokers.local().pause_broker(id).map_err(cluster::local)
+    }
+
+    /// End a pause.
+    fn resume(&self) -> PyResult<()> {
+        let (brokers, id) = self.open()?;
+        brokers.local().resume_broker(id).map_err(cluster::local)
+    }
+
+    fn __repr__(&self) -> PyResult<String> {
+        let state = if self.is_running()? { "running" } else { "stopped" };
+        Ok(format!("<Broker {}, {state}>", self.id()?))
+    }
+}
+
+/// The network between the brokers of a cluster in this process; `cluster.network`.
+///
+/// What it holds back is lost to nobody: it arrives when the network is healed, as with TCP. Clients reach every broker all the
+/// while.
+#[pyclass(frozen, module = "strandline")]
+pub(crate) struct Network {
+    inner: Home<Arc<Brokers>>,
+}
+
+impl Network {
+    pub(crate) fn new(brokers: Arc<Brokers>) -> Network {
+        Network { inner: Home::new("network", brokers) }
+    }
+
+    fn open(&self) -> PyResult<&Arc<Brokers>> {
+        let brokers = self.inner.get()?;
+        if brokers.is_closed() {
+            return Err(errors::closed("cluster"));
+        }
+        Ok(brokers)
+    }
+}
+
+#[pymethods]
+impl Network {
+    /// Cut all links between brokers of different groups, each a set of node ids: `partition({0}, {1, 2})`.
+    ///
+    /// Links within a group, and those of brokers that are in none, stay as they are. Raises `ValueError` for an id that no
+    /// broker has, or that is in two groups.
+    #[pyo3(signature = (*groups))]
+    fn partition(&self, groups: Vec<BTreeSet<NodeId>>) -> PyResult<()> {
+        let brokers = self.open()?;
+        let known = brokers.local().ids();
+        let mut seen = BTreeSet::new();
+        for id in groups.iter().flatten() {
+            if !known.contains(id) {
+                return Err(PyValueError::new_err(format!("there is no broker {id}: there are {known:?}")));
+            }
+            if !seen.insert(*id) {
+                return Err(PyValueError::new_err(format!("broker {id} is in two groups: it can be in one")));
+            }
+        }
+        brokers.local().network().partition(&groups);
+        Ok(())
+    }
+
+    /// Cut one direction of a link: what `sender` sends does not reach `receiver`.
+    fn block(&self, sender: NodeId, receiver: NodeId) -> PyResult<()> {
+        let brokers = self.open()?;
+        let known = brokers.local().ids();
+        if let Some(id) = [sender, receiver].iter().find(|id| !known.contains(id)) {
+            return Err(PyValueError::new_err(format!("there is no broker {id}: there are {known:?}")));
+        }
+        brokers.local().network().block(sender, receiver);
+        Ok(())
+    }
+
+    /// Let what brokers send each other arrive `seconds` later; 0 ends that.
+    fn delay(&self, seconds: f64) -> PyResult<()> {
+        let delay = convert::timeout(Some(seconds))?.unwrap_or(Duration::ZERO);
+        self.open()?.local().network().delay(delay);
+        Ok(())
+    }
+
+    /// Break connections between brokers: each write ends its connection with this probability, from 0 to 1.
+    fn drop(&self, probability: f64) -> PyResult<()> {
+        if !(0.0..=1.0).contains(&probability) {
+            return Err(PyValueError::new_err(format!("probability is {probability}: it must be from 0 to 1")));
+        }
+        self.open()?.local().network().break_at(probability);
+        Ok(())
+    }
+
+    /// Open all links, and end delays and drops.
+    fn heal(&self) -> PyResult<()> {
+        self.open()?.local().network().heal();
+        Ok(())
+    }
+}
