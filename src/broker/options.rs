@@ -4,16 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::fetch_session::FetchSessions;
 use super::groups::Groups;
 use super::topics::ProducerIds;
 use super::{Broker, Node, background};
+use crate::client::Doors;
 use crate::common::clock::SharedClock;
 use crate::common::shutdown::Shutdown;
+use crate::common::transport::Tcp;
 use crate::config::{ConfigError, Values, broker as key, rules};
-use crate::controller::{Controller, ControllerError, SnapshotLimits};
+use crate::controller::{Controller, ControllerError, ControllerOptions, QuorumTiming, SnapshotLimits, Voter};
 use crate::log::fs::FileSystem;
 use crate::log::{Handles, LogDir, StorageError};
 use crate::metadata::plan;
@@ -58,7 +61,7 @@ pub enum OpenError {
 impl Broker {
     /// Opens the data dir that the properties name, or makes it, and starts what a broker does from time to time.
     ///
-    /// Reads from disk: call it where a thread may wait. Must run on a tokio runtime.
+    /// Reads from disk and waits: call it on a thread for that, which belongs to a tokio runtime.
     pub fn open(options: BrokerOptions) -> Result<Arc<Broker>, OpenError> {
         let BrokerOptions { properties, clock, socket_clock, file_system, durable } = options;
         let node_id = rules::node_id(&properties);
@@ -75,7 +78,19 @@ impl Broker {
                 .unwrap_or(u64::MAX),
             interval_ms: properties.get(key::METADATA_LOG_MAX_SNAPSHOT_INTERVAL_MS),
         };
-        let controller = Arc::new(Controller::open(&dir, clock.clone(), durable, limits, plan::bootstrap)?);
+        let runtime = Handle::current();
+        let node = Voter { id: node_id, directory_id: meta.directory_id, host: String::new(), port: 0 };
+        let quorum = ControllerOptions {
+            voters: vec![node.clone()],
+            node,
+            doors: Doors { transport: Tcp::shared(), clock: socket_clock.clone(), runtime: runtime.clone() },
+            network: None,
+            clock: clock.clone(),
+            durable,
+            limits,
+            timing: QuorumTiming::default(),
+        };
+        let controller = runtime.block_on(Controller::start(&dir, quorum, plan::bootstrap))?;
         let values = controller.read(|image| plan::broker_values(image, &properties, node_id))?;
         let node = Node {
             id: node_id,
@@ -111,12 +126,10 @@ impl Broker {
     /// Ends all that runs and closes every log; the next start then trusts what it finds.
     pub async fn stop(self: &Arc<Self>) -> Result<(), OpenError> {
         self.shutdown.finish().await;
+        // The metadata first: a stop is only clean with it.
+        self.controller.close().await?;
         let broker = self.clone();
-        let closing = tokio::task::spawn_blocking(move || {
-            // The metadata first: a stop is only clean with it.
-            broker.controller.close()?;
-            Ok(broker.replicas.close(broker.clock.now())?)
-        });
+        let closing = tokio::task::spawn_blocking(move || Ok(broker.replicas.close(broker.clock.now())?));
         closing.await.unwrap_or_else(|ended| Err(OpenError::Unsupported(ended.to_string())))
     }
 
