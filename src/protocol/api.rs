@@ -114,6 +114,7 @@ apis! {
     45   AlterPartitionReassignments 0-1,   flexible 0;
     46   ListPartitionReassignments  0-0,   flexible 0;
     47   OffsetDelete                0-0,   flexible none;
+    55   DescribeQuorum              0-2,   flexible 0;
     56   AlterPartition              2-3,   flexible 0, internal true;
     58   Envelope                    0-0,   flexible 0, internal true;
     60   DescribeCluster             0-2,   flexible 0;
@@ -124,12 +125,23 @@ apis! {
     67   AllocateProducerIds         0-0,   flexible 0, internal true;
     74   ListConfigResources         0-1,   flexible 0;
     75   DescribeTopicPartitions     0-0,   flexible 0;
+    80   AddRaftVoter                0-1,   flexible 0;
+    81   RemoveRaftVoter             0-0,   flexible 0;
+//  What our controllers say among themselves.
+    10_000 QuorumVote                0-0,   flexible 0, internal true;
+    10_001 QuorumAppend              0-0,   flexible 0, internal true;
+    10_002 QuorumSnapshot            0-0,   flexible 0, internal true;
 }
 
 impl ApiKey {
     /// Kafka's name of it.
     pub const fn name(self) -> &'static str {
         self.spec().name
+    }
+
+    /// Whether it is our own, for controllers among themselves: no client is told of it.
+    pub const fn is_internal(self) -> bool {
+        self.spec().internal
     }
 
     /// The version of the header before a request in `version`, which need not be one that is served.
@@ -186,11 +198,14 @@ mod tests {
         (45, "AlterPartitionReassignments", 0, 1),
         (46, "ListPartitionReassignments", 0, 0),
         (47, "OffsetDelete", 0, 0),
+        (55, "DescribeQuorum", 0, 2),
         (60, "DescribeCluster", 0, 2),
         (61, "DescribeProducers", 0, 0),
         (64, "UnregisterBroker", 0, 0),
         (74, "ListConfigResources", 0, 1),
         (75, "DescribeTopicPartitions", 0, 0),
+        (80, "AddRaftVoter", 0, 1),
+        (81, "RemoveRaftVoter", 0, 0),
     ];
 
     #[test]

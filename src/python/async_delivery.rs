@@ -354,10 +354,9 @@ pub(crate) struct Groups(Mutex<Vec<Arc<Group>>>);
 
 const GROUPS_LIMIT: usize = 16;
 
-/// Has `it`, which was sent, settled when it is done. Works without the GIL, for what takes records from the line; at the
-/// interpreter's end there is nobody left to tell.
+/// Has `it`, which was sent, settled when it is done. Works without the GIL, for what takes records from the line.
 fn join(it: Py<AsyncDelivery>) {
-    let (Ok(sent), Some(awaiting)) = (it.get().sent.get(), runtime::awaiting()) else { return };
+    let (Ok(sent), Ok(awaiting)) = (it.get().sent.get(), runtime::awaiting()) else { return };
     let Some(Ok(sent)) = sent.get() else {
         // It failed before it had a batch.
         awaiting.ready(Arc::new(Group { first: it, others: Mutex::default(), groups: &awaiting.groups }));

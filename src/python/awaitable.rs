@@ -162,10 +162,8 @@ impl<T: Send + 'static> Running<T> {
         let event_loop = running_loop(py)?;
         let awaited = event_loop.call_method0(intern!(py, "create_future"))?.unbind();
         let end = Arc::new(End { event_loop: event_loop.unbind(), future: awaited, output: Mutex::new(None) });
-        let handle = runtime::handle()?;
-        let awaiting = runtime::awaiting().ok_or_else(runtime::ending)?;
-        let tells = Tells(end.clone(), awaiting);
-        let task = handle.spawn(async move {
+        let tells = Tells(end.clone(), runtime::awaiting()?);
+        let task = runtime::handle()?.spawn(async move {
             let output = future.await;
             *tells.0.output.lock() = Some(output);
         });

@@ -8,10 +8,6 @@
 //! | `os.fork()` | the child has none of the runtime's threads, and their locks may be held for ever | the child leaks the old runtime and makes its own; what was made before the fork is a [`Home`] that refuses to be used and forgets what it holds instead of dropping it |
 //! | Ctrl-C | Python runs its handler only in a thread that holds the GIL | a wait takes the GIL back every 100 ms to let it run |
 //! | exit | a thread that wants the GIL back from a dying interpreter is unwound through Rust's frames, which aborts | an `atexit` hook closes what is open, in bounded time; a thread that comes back after that sleeps for ever, as Python 3.14 itself would have it |
-//!
-//! A thread that sleeps so gives nothing more to anyone, so the exit must not need it. It holds no lock of what is closed:
-//! guards live in the future of a [`wait`], which is dropped before. And no task of the runtime sleeps, or the runtime would
-//! stand still, and with it every timer that bounds the exit.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -51,18 +47,8 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 static OUTSIDE: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    static ROLE: Cell<Role> = const { Cell::new(Role::Calls) };
-}
-
-/// What a thread has to do with the interpreter's exit.
-#[derive(Clone, Copy, PartialEq)]
-enum Role {
-    /// It calls from Python, and may sleep for ever once the end is near.
-    Calls,
-    /// It ends the interpreter: it gets the GIL whenever it wants it.
-    Ends,
-    /// It is the runtime's: the exit waits for what it does.
-    Serves,
+    /// Whether this thread ends the interpreter.
+    static ENDS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A future without a borrow.
@@ -120,23 +106,16 @@ pub(super) fn _after_fork() {
     CURRENT.store(std::ptr::null_mut(), Ordering::Release);
     // The forking thread had the GIL, so no other thread of this process is here.
     OUTSIDE.store(0, Ordering::Relaxed);
-    ROLE.set(Role::Calls);
 }
 
 /// At the interpreter's exit: closes what is open, clients before brokers, and ends the runtime.
 #[pyfunction]
 pub(super) fn _at_exit(py: Python<'_>) {
-    ROLE.set(Role::Ends);
+    ENDS.set(true);
     ENDING.store(true, Ordering::SeqCst);
     let Some(process) = process() else { return };
     py.detach(|| {
-        let (sender, closed) = std::sync::mpsc::channel();
-        process.handle.spawn(async move {
-            process.open.close(EXIT_CLOSE).await;
-            let _ = sender.send(());
-        });
-        // The runtime's timers bound this as long as it runs; this wait is bounded even if it does not.
-        let _ = closed.recv_timeout(EXIT_CLOSE + TICK);
+        process.handle.block_on(process.open.close(EXIT_CLOSE));
         // Threads that wait here wake within a tick, see that the end is near, and stay outside. Until then they need
         // the runtime.
         let end = Instant::now() + 5 * TICK;
@@ -163,7 +142,6 @@ fn start() -> PyResult<&'static Process> {
         .thread_name("strandline")
         .max_blocking_threads(64)
         .thread_keep_alive(Duration::from_secs(2))
-        .on_thread_start(|| ROLE.set(Role::Serves))
         .enable_all()
         .build()
         .map_err(|cause| PyRuntimeError::new_err(format!("strandline cannot start its threads: {cause}")))?;
@@ -189,7 +167,7 @@ pub(crate) fn running() -> Option<&'static Handle> {
 pub(crate) fn handle() -> PyResult<&'static Handle> {
     if ENDING.load(Ordering::Relaxed) {
         sleep_if_ending();
-        return Err(ending());
+        return Err(PyRuntimeError::new_err("the interpreter is ending: strandline does nothing more"));
     }
     match process() {
         Some(process) => Ok(&process.handle),
@@ -197,14 +175,11 @@ pub(crate) fn handle() -> PyResult<&'static Handle> {
     }
 }
 
-/// What is raised where there is no runtime any more.
-pub(crate) fn ending() -> PyErr {
-    PyRuntimeError::new_err("the interpreter is ending: strandline does nothing more")
-}
-
-/// What this process's event loops wait for, as long as it has a runtime: see [`running`].
-pub(crate) fn awaiting() -> Option<&'static Awaiting> {
-    if ENDING.load(Ordering::Relaxed) { None } else { process().map(|process| &process.awaiting) }
+/// What this process's event loops wait for.
+pub(crate) fn awaiting() -> PyResult<&'static Awaiting> {
+    handle()?;
+    let started = process().ok_or_else(|| PyRuntimeError::new_err("strandline was not started"))?;
+    Ok(&started.awaiting)
 }
 
 /// Has the interpreter's exit close `it`, if it still lives then.
@@ -225,9 +200,9 @@ pub(crate) fn close_behind(it: Arc<impl Close + 'static>, within: Duration) {
 }
 
 /// Near the interpreter's end a thread that is still at work finds everything closed. It would tell stderr of that, and
-/// can do nothing about it: it sleeps instead. Those that the exit needs do not, and are told.
+/// can do nothing about it: it sleeps instead. The thread that ends the interpreter does not.
 pub(crate) fn sleep_if_ending() {
-    if ENDING.load(Ordering::Relaxed) && ROLE.get() == Role::Calls {
+    if ENDING.load(Ordering::Relaxed) && !ENDS.get() {
         Python::attach(|py| {
             py.detach(|| {
                 loop {
@@ -243,10 +218,8 @@ pub(crate) fn outside<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> 
     OUTSIDE.fetch_add(1, Ordering::SeqCst);
     let result = py.detach(|| {
         let result = f();
-        if ENDING.load(Ordering::SeqCst) && ROLE.get() != Role::Ends {
-            // Taking the GIL now may end this thread from within: see the top of this file. What it has may be a lock that
-            // closing wants.
-            drop(result);
+        if ENDING.load(Ordering::SeqCst) {
+            // Taking the GIL now may end this thread from within: see the top of this file.
             OUTSIDE.fetch_sub(1, Ordering::SeqCst);
             loop {
                 std::thread::park();
@@ -259,28 +232,29 @@ pub(crate) fn outside<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> 
 }
 
 /// Waits for a future without the GIL; Ctrl-C, and what else Python's signal handlers raise, ends the wait and drops it.
-///
-/// So does the interpreter's exit, and then the caller never runs again: a lock that closing wants is taken in the future,
-/// not around the call.
 pub(crate) fn wait<F>(py: Python<'_>, future: F) -> PyResult<F::Output>
 where
     F: Future + Send,
     F::Output: Send,
 {
     let handle = handle()?;
-    let mut future = Box::pin(future);
+    let mut future = Some(Box::pin(future));
     loop {
-        // The future goes along and comes back, so that a thread that does not come back drops it.
-        let tick = move || {
-            let output = handle.block_on(async { tokio::time::timeout(TICK, future.as_mut()).await.ok() });
-            (future, output)
+        let tick = || {
+            let output = handle.block_on(async {
+                let future = future.as_mut()?;
+                tokio::time::timeout(TICK, future.as_mut()).await.ok()
+            });
+            if ENDING.load(Ordering::SeqCst) {
+                // This thread will not come back, and what it holds is wanted by those who close things.
+                future = None;
+            }
+            output
         };
-        let (unfinished, output) = outside(py, tick);
-        match output {
+        match outside(py, tick) {
             Some(output) => return Ok(output),
             None => py.check_signals()?,
         }
-        future = unfinished;
     }
 }
 

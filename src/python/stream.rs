@@ -10,7 +10,7 @@ use arrow_schema::ffi::FFI_ArrowSchema;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList};
-use tokio::sync::Notify;
+use tokio::sync::{MutexGuard, Notify};
 
 use crate::arrow::follow::{Follow, MAX_WAIT};
 use crate::arrow::{Binary, ScanError, ScanParts, Shape};
@@ -35,12 +35,10 @@ struct Inner {
 }
 
 impl Inner {
-    /// Whether this thread may read. It locks only in the future that it then waits for: see [`runtime::wait`].
-    fn check_free(&self) -> PyResult<()> {
+    fn follow(&self) -> PyResult<MutexGuard<'_, Follow>> {
         self.check_open()?;
         self.follow
             .try_lock()
-            .map(drop)
             .map_err(|_| errors::invalid("another thread is reading this stream: a stream serves one thread at a time"))
     }
 
@@ -166,14 +164,14 @@ impl NativeStream {
     fn next(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<NativeBatch>> {
         let timeout = convert::timeout(timeout)?;
         let inner = self.inner.get()?;
-        inner.check_free()?;
+        let mut follow = inner.follow()?;
         let next = async {
             let closing = inner.closing.notified();
             if inner.closed.load(Ordering::Acquire) {
                 return None;
             }
             tokio::select! {
-                next = async { inner.follow.lock().await.next(timeout).await } => Some(next),
+                next = follow.next(timeout) => Some(next),
                 () = closing => None,
             }
         };
@@ -185,9 +183,8 @@ impl NativeStream {
 
     /// Commits what was handed out.
     fn commit(&self, py: Python<'_>) -> PyResult<()> {
-        let inner = self.inner.get()?;
-        inner.check_free()?;
-        runtime::wait(py, async { inner.follow.lock().await.commit().await })?.map_err(scan::error)
+        let mut follow = self.inner.get()?.follow()?;
+        runtime::wait(py, follow.commit())?.map_err(scan::error)
     }
 
     /// Leaves the group and ends every connection; a second call does nothing.

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
@@ -136,13 +135,6 @@ OPEN = {
     "async not awaited": "asyncio.run(send(1000, wait=False))",
     "async tasks": "asyncio.run(leave_tasks())",
     "uvloop tasks": "uvloop.run(leave_tasks())",
-    # Their time in line is over while the exit closes what is open, on more tasks than the runtime has threads.
-    "async in line": (
-        "p = sl.connect('127.0.0.1:1').async_producer(max_block_ms=1000)\n"
-        "    async def stand():\n"
-        "        for number in range(256): p.send(f't{number}', b'v').add_done_callback(id)\n"
-        "    asyncio.run(stand())"
-    ),
     "a loop that stands still": "loop = asyncio.new_event_loop(); tasks = loop.run_until_complete(leave_tasks())",
     "a loop in a thread": "threading.Thread(target=asyncio.run, args=(send_for_ever(),), daemon=True).start()",
     "an async iteration in a thread": "threading.Thread(target=uvloop.run, args=(iterate(),), daemon=True).start()",
@@ -155,53 +147,6 @@ def test_an_exit_with_open_objects_is_quiet_and_leaves_no_folder(left: str) -> N
         done = run(PREPARE + SENT + ASYNC + f"    {left}\n    print(cluster.data_dir)\n")
         assert (done.returncode, done.stderr) == (0, "")
         assert not os.path.exists(done.stdout.strip())
-
-
-READS = {
-    "consumer": "for _ in client.consumer(sys.argv[2], group_id='g', auto_offset_reset='earliest'): read.set()",
-    "stream": "for _ in client.topic(sys.argv[2]).stream('earliest', group_id='g'): read.set()",
-}
-
-
-@pytest.mark.parametrize("reads", READS.values(), ids=READS.keys())
-def test_what_a_thread_reads_leaves_its_group_at_the_exit(reads: str) -> None:
-    script = f"""
-    import sys, threading, strandline as sl
-    client, read = sl.connect(sys.argv[1]), threading.Event()
-    def run():
-        {reads}
-    threading.Thread(target=run, daemon=True).start()
-    read.wait()
-    """
-    with sl.Cluster(clock="manual") as cluster, cluster.producer() as producer:
-        producer.send("t", b"v").result(timeout=30)
-        done = run(script, cluster.bootstrap_servers, "t")
-        assert (done.returncode, done.stderr) == (0, "")
-        # It would stay a member until its session timed out, and this clock stands still.
-        assert cluster.group("g").describe().members == []
-
-
-def test_a_hook_that_runs_after_everything_was_closed_ends(tmp_path: Path) -> None:
-    done = run(
-        """
-    import atexit, sys
-
-    def late():
-        sl.open_log(sys.argv[1])
-        try:
-            sl.Cluster()
-        except RuntimeError as error:
-            print(error)
-
-    atexit.register(late)
-    import strandline as sl
-    with sl.Cluster(sys.argv[1]) as cluster:
-        cluster.create_topic("t")
-    """,
-        str(tmp_path),
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "the interpreter is ending: strandline does nothing more\n"
 
 
 def test_what_was_sent_is_written_before_the_interpreter_ends(cluster: sl.Cluster, topic: sl.Topic) -> None:

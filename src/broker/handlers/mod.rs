@@ -88,6 +88,9 @@ served! {
     AllocateProducerIds => allocate_producer_ids;
     ListConfigResources => list_config_resources;
     DescribeTopicPartitions => describe_topic_partitions;
+    QuorumVote => quorum_vote;
+    QuorumAppend => quorum_append;
+    QuorumSnapshot => quorum_snapshot;
 }
 
 /// Who asks, and in which version.

@@ -56,8 +56,7 @@ impl Shared {
                 if inner.shared {
                     return Ok(());
                 }
-                drop(reader);
-                let resolved = runtime::wait(py, async { inner.acquire_resolved().await.map(drop) })?;
+                let resolved = runtime::wait(py, inner.resolve(&mut reader))?;
                 inner.unresolved.lock().clear();
                 resolved.map_err(errors::client)
             }
