@@ -75,6 +75,8 @@ impl Broker {
                 return Err(Refusal::new(ErrorCode::REQUEST_TIMED_OUT, sentence));
             }
         }
+        // Now the image is as whole as it was when this start was registered.
+        self.set_strays_aside().await;
         let beating = self.clone();
         self.shutdown.spawn(async move { beating.beat().await });
         Ok(())

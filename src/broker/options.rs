@@ -19,7 +19,7 @@ use crate::common::clock::SharedClock;
 use crate::common::transport::SharedTransport;
 use crate::common::shutdown::Shutdown;
 use crate::config::{ConfigError, Values, broker as key, rules};
-use crate::common::ids::{NodeId, TopicPartition, Uuid};
+use crate::common::ids::NodeId;
 use crate::controller::{Controller, ControllerError, ControllerOptions, QuorumTiming, SnapshotLimits, Voter};
 use crate::log::fs::FileSystem;
 use crate::log::meta_properties::MetaProperties;
@@ -107,18 +107,11 @@ impl Broker {
             directory_id: meta.directory_id,
             rack: values.get(key::BROKER_RACK).map(Str::from),
         };
-        let replicas = {
-            let (controller, clock) = (controller.clone(), clock.clone());
-            blocking(move || {
-                let is_known = |id: &TopicPartition, topic_id: Option<Uuid>| {
-                    controller.read(|image| {
-                        image.topic(&id.topic).is_some_and(|topic| topic_id.is_none_or(|id| id == topic.id))
-                    })
-                };
-                Ok(ReplicaManager::new(dir, clock, is_known)?)
-            })
+        let opening = {
+            let clock = clock.clone();
+            blocking(move || Ok(ReplicaManager::new(dir, clock)?))
         };
-        let replicas = replicas.await?;
+        let replicas = opening.await?;
         let slots = usize::try_from(values.get(key::MAX_INCREMENTAL_FETCH_SESSION_CACHE_SLOTS)).unwrap_or(0);
         let broker = Arc::new(Broker {
             node,
@@ -161,6 +154,21 @@ impl Broker {
         self.controller.close().await?;
         let broker = self.clone();
         blocking(move || Ok(broker.replicas.close(broker.clock.now())?)).await
+    }
+
+    /// Sets folders aside that are no partitions of this cluster; to be called once the image is whole.
+    pub(super) async fn set_strays_aside(&self) {
+        let (replicas, controller) = (self.replicas.clone(), self.controller.clone());
+        let looking = self.shutdown.blocking(move || {
+            replicas.set_strays_aside(|id, topic_id| {
+                controller.read(|image| {
+                    image.topic(&id.topic).is_some_and(|topic| topic_id.is_none_or(|id| id == topic.id))
+                })
+            })
+        });
+        if let Some(Err(error)) = looking.await {
+            tracing::error!(%error, "folders that are no partitions of this cluster could not be set aside");
+        }
     }
 
     /// Ends all that runs where it stands, and closes nothing.

@@ -126,14 +126,15 @@ impl BoundBroker {
         .await?;
         let address = clients.address();
         let (host, port) = told(&properties, address).map_err(StartError::Listeners)?;
-        clients.start(broker.clone(), settings.socket_clock.clone());
         if let Some(controllers) = controllers {
-            controllers.start(broker.clone(), settings.socket_clock);
+            controllers.start(broker.clone(), settings.socket_clock.clone());
         }
         if let Err(refusal) = broker.join(&host, port).await {
             broker.stop(false).await?;
             return Err(StartError::Join(refusal));
         }
+        // What it knew before it joined may be old: it may have led what others lead by now. Who comes meanwhile waits.
+        clients.start(broker.clone(), settings.socket_clock);
         Ok(RunningBroker { broker, address, advertised: (host, port) })
     }
 }

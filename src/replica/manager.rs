@@ -98,23 +98,11 @@ impl Checkpoints {
 }
 
 impl ReplicaManager {
-    /// The partitions that have a folder in `dir`; none is open yet. Folders that `is_known` does not know, by name and
-    /// topic id, are set aside.
-    pub fn new(
-        mut dir: LogDir,
-        clock: SharedClock,
-        is_known: impl Fn(&TopicPartition, Option<Uuid>) -> bool,
-    ) -> Result<ReplicaManager, StorageError> {
-        let mut closed = BTreeSet::new();
+    /// The partitions that have a folder in `dir`; none is open yet.
+    pub fn new(mut dir: LogDir, clock: SharedClock) -> Result<ReplicaManager, StorageError> {
         // The metadata's own log is the controller's.
-        for partition in dir.partitions()?.into_iter().filter(|partition| partition.topic != METADATA_TOPIC) {
-            let topic_id = dir.topic_id(&partition)?;
-            if is_known(&partition, topic_id) {
-                closed.insert(partition);
-            } else {
-                set_aside(&dir, &partition)?;
-            }
-        }
+        let mut closed: BTreeSet<TopicPartition> = dir.partitions()?.into_iter().collect();
+        closed.retain(|partition| partition.topic != METADATA_TOPIC);
         for note in dir.take_notes() {
             tracing::warn!("{note}");
         }
@@ -144,6 +132,22 @@ impl ReplicaManager {
             surroundings: Surroundings::new(),
             fetchers: Fetchers::default(),
         })
+    }
+
+    /// Sets folders aside that `is_known` does not know, by name and topic id: to be called once the image is whole.
+    pub fn set_strays_aside(
+        &self,
+        is_known: impl Fn(&TopicPartition, Option<Uuid>) -> bool,
+    ) -> Result<(), StorageError> {
+        let closed: Vec<TopicPartition> = self.closed.lock().iter().cloned().collect();
+        for partition in closed {
+            let topic_id = self.dir.topic_id(&partition)?;
+            // One that was opened meanwhile is known.
+            if !is_known(&partition, topic_id) && self.closed.lock().remove(&partition) {
+                set_aside(&self.dir, &partition)?;
+            }
+        }
+        Ok(())
     }
 
     /// A partition, where it is open.
@@ -197,7 +201,14 @@ impl ReplicaManager {
 
     fn open_log(&self, spec: &PartitionSpec) -> Result<Log, StorageError> {
         let now = self.clock.now();
-        if !self.closed.lock().contains(&spec.id) {
+        let mut is_new = !self.closed.lock().contains(&spec.id);
+        if !is_new && self.dir.topic_id(&spec.id)?.is_some_and(|id| id != spec.topic_id) {
+            // A topic of this name was taken away and made anew while this broker did not hear of it.
+            set_aside(&self.dir, &spec.id)?;
+            self.closed.lock().remove(&spec.id);
+            is_new = true;
+        }
+        if is_new {
             return self.dir.create_log(spec.id.clone(), spec.topic_id, spec.config.clone(), now);
         }
         let (log, report) = self.dir.open_log(spec.id.clone(), spec.config.clone(), now)?;

@@ -4,6 +4,7 @@
 mod alone;
 mod broker;
 mod cleaner;
+mod cluster;
 mod cli;
 mod configs;
 mod floors;

@@ -201,7 +201,7 @@ impl Trio {
 
     fn boot(&mut self, node: NodeId, fs: Arc<MemoryFs>) {
         let dir = LogDir::open(Handles::new(fs.clone(), 64), Path::new("/data"), "test").unwrap();
-        let manager = Arc::new(ReplicaManager::new(dir, self.clock.clone(), |_, _| true).unwrap());
+        let manager = Arc::new(ReplicaManager::new(dir, self.clock.clone()).unwrap());
         let shutdown = Shutdown::new();
         manager.start_fetchers_over(FetcherRules {
             local: node,

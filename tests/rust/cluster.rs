@@ -1,0 +1,191 @@
+//! Three brokers in one process: replicated, elected, healed. Through the library's own producer, on the machine's clock: what
+//! is waited for is an answer or a state, never a time.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use strandline::client::Doors;
+use strandline::client::admin::{Admin, topics::NewTopic};
+use strandline::client::producer::{Producer, Record};
+use strandline::cluster::{BrokerSettings, LocalCluster, LocalError};
+use strandline::common::clock::SystemClock;
+use strandline::common::ids::NodeId;
+use strandline::common::transport::Tcp;
+use strandline::config::{Scope, Values};
+use strandline::log::fs::memory::MemoryFs;
+use strandline::record::batches;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Three brokers on a disk in memory.
+struct Shore {
+    cluster: LocalCluster,
+    doors: Doors,
+}
+
+impl Shore {
+    async fn new() -> Shore {
+        let mut settings = BrokerSettings::new().with_file_system(Arc::new(MemoryFs::new())).without_sync();
+        settings.set("broker.session.timeout.ms", "3000");
+        settings.set("replica.lag.time.max.ms", "2000");
+        let cluster = LocalCluster::start(&settings, 3, ("127.0.0.1", 0), Path::new("/data")).await.unwrap();
+        let runtime = tokio::runtime::Handle::current();
+        let doors = Doors { transport: Tcp::shared(), clock: SystemClock::shared(), runtime };
+        Shore { cluster, doors }
+    }
+
+    fn values(&self, scope: Scope, own: &[(&str, &str)]) -> Values {
+        let bootstrap = self.cluster.bootstrap_servers();
+        let all = [("bootstrap.servers", bootstrap.as_str())];
+        Values::client(scope, all.into_iter().chain(own.iter().copied())).unwrap().0
+    }
+
+    async fn create(&self, topic: &str, replicas: i16) {
+        let admin = Admin::new(self.doors.clone(), &self.values(Scope::Admin, &[])).unwrap();
+        let wish = NewTopic { replication_factor: Some(replicas), ..NewTopic::new(topic, 1) };
+        let [(_, made)] = admin.create_topics(&[wish], false).await.unwrap().try_into().ok().unwrap();
+        made.unwrap();
+        admin.close();
+        self.cluster.wait_healthy(PATIENCE).await.unwrap();
+    }
+
+    fn producer(&self) -> Producer {
+        Producer::new(self.doors.clone(), &self.values(Scope::Producer, &[("acks", "all"), ("linger.ms", "0")])).unwrap()
+    }
+
+    async fn send(&self, producer: &Producer, topic: &str, numbers: std::ops::Range<u32>) {
+        for number in numbers {
+            let value = number.to_string();
+            let record = Record { topic, partition: Some(0), value: Some(value.as_bytes()), ..Record::default() };
+            producer.send_async(&record).await.unwrap().await.unwrap();
+        }
+    }
+
+    fn leader(&self, topic: &str) -> NodeId {
+        let broker = self.cluster.running().remove(0);
+        broker.controller().read(|image| image.partition(topic, 0).unwrap().leader)
+    }
+
+    fn controller(&self) -> NodeId {
+        let leads = |broker: &Arc<strandline::broker::Broker>| broker.controller().leader().borrow().is_us;
+        self.cluster.running().iter().find(|broker| leads(broker)).unwrap().node().id
+    }
+
+    /// What partition 0 of a topic holds at one broker, up to its high watermark.
+    async fn values_at(&self, id: NodeId, topic: &str) -> Vec<String> {
+        let partition = self.cluster.broker(id).unwrap().open_partition(topic, 0).await.unwrap();
+        let (reader, end) = (partition.log_reader(), partition.high_watermark());
+        let mut values = Vec::new();
+        let mut offset = 0;
+        while offset < end {
+            let read = reader.read(offset, 1 << 20, end, true).unwrap();
+            for batch in batches(&read.records) {
+                let batch = batch.unwrap();
+                offset = batch.next_offset();
+                for record in batch.body(1 << 20).unwrap().iter() {
+                    values.push(String::from_utf8(record.unwrap().value.unwrap().to_vec()).unwrap());
+                }
+            }
+        }
+        values
+    }
+}
+
+fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let _ = tracing_subscriber::fmt().with_env_filter("strandline=debug").with_writer(std::io::stderr).try_init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(3 * PATIENCE, test).await.unwrap() });
+}
+
+#[test]
+fn what_was_acknowledged_is_on_all_brokers() {
+    run(async {
+        let shore = Shore::new().await;
+        shore.create("t", 3).await;
+        let producer = shore.producer();
+        shore.send(&producer, "t", 0..100).await;
+        producer.close(PATIENCE).await;
+        for id in shore.cluster.ids() {
+            let partition = shore.cluster.broker(id).unwrap().open_partition("t", 0).await.unwrap();
+            assert_eq!(partition.log_end_offset(), 100, "broker {id}");
+        }
+        shore.cluster.stop_all().await.unwrap();
+    });
+}
+
+#[test]
+fn a_leader_that_is_killed_loses_nothing() {
+    run(async {
+        let shore = Shore::new().await;
+        shore.create("t", 3).await;
+        let producer = shore.producer();
+        shore.send(&producer, "t", 0..50).await;
+        let first = shore.leader("t");
+        shore.cluster.kill_broker(first).await.unwrap();
+        shore.send(&producer, "t", 50..100).await;
+        let second = shore.leader("t");
+        assert_ne!(second, first);
+        assert_eq!(shore.values_at(second, "t").await, numbers(0..100));
+        shore.cluster.start_broker(first).await.unwrap();
+        shore.cluster.wait_healthy(PATIENCE).await.unwrap();
+        shore.send(&producer, "t", 100..110).await;
+        producer.close(PATIENCE).await;
+        for id in shore.cluster.ids() {
+            let partition = shore.cluster.broker(id).unwrap().open_partition("t", 0).await.unwrap();
+            assert_eq!(partition.log_end_offset(), 110, "broker {id}");
+        }
+        assert_eq!(shore.values_at(shore.leader("t"), "t").await, numbers(0..110));
+        shore.cluster.stop_all().await.unwrap();
+    });
+}
+
+#[test]
+fn each_broker_may_be_stopped_and_started_in_turn() {
+    run(async {
+        let shore = Shore::new().await;
+        shore.create("t", 3).await;
+        let producer = shore.producer();
+        for (round, id) in (0..).zip(shore.cluster.ids()) {
+            shore.cluster.stop_broker(id).await.unwrap();
+            shore.send(&producer, "t", round * 10..round * 10 + 10).await;
+            shore.cluster.start_broker(id).await.unwrap();
+            shore.cluster.wait_healthy(PATIENCE).await.unwrap();
+        }
+        producer.close(PATIENCE).await;
+        assert_eq!(shore.values_at(shore.leader("t"), "t").await, numbers(0..30));
+        shore.cluster.stop_all().await.unwrap();
+    });
+}
+
+#[test]
+fn a_controller_that_is_killed_is_replaced() {
+    run(async {
+        let shore = Shore::new().await;
+        shore.create("t", 3).await;
+        let first = shore.controller();
+        shore.cluster.kill_broker(first).await.unwrap();
+        shore.create("u", 2).await;
+        assert_ne!(shore.controller(), first);
+        let producer = shore.producer();
+        shore.send(&producer, "u", 0..10).await;
+        producer.close(PATIENCE).await;
+        shore.cluster.stop_all().await.unwrap();
+    });
+}
+
+#[test]
+fn what_cannot_be_done_is_told() {
+    run(async {
+        let shore = Shore::new().await;
+        assert!(matches!(shore.cluster.kill_broker(7).await, Err(LocalError::Unknown { id: 7, .. })));
+        assert!(matches!(shore.cluster.start_broker(1).await, Err(LocalError::State { .. })));
+        shore.cluster.kill_broker(1).await.unwrap();
+        assert!(matches!(shore.cluster.stop_broker(1).await, Err(LocalError::State { .. })));
+        shore.cluster.stop_all().await.unwrap();
+    });
+}
