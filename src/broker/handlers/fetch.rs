@@ -110,7 +110,7 @@ pub(super) async fn handle(broker: &Broker, context: &Context, request: FetchReq
             }
             // An append may have come between the reading and the noting.
             read = pass.read_all(&step.targets, &found);
-            if enough(&read) {
+            if enough(&read) || broker.fetch_sessions().is_overtaken(&step, &waiter) {
                 break;
             }
             if read.news && !hastened && wait > NEWS_WAIT {
