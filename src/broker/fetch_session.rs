@@ -13,19 +13,22 @@
 //! that none starves. The cache has a fixed number of slots (`max.incremental.fetch.session.cache.slots`): a new session
 //! takes the slot of one that was idle for two minutes, or gets none and fetches in full each time.
 //!
+//! A client may take its next step while the reply to the last is still waited with; that reply then waits no longer.
+//!
 //! A session lives longer than the request that made it, so it keeps names of its own and not slices of a frame; and all
 //! sessions together hold at most [`MOST_PARTITIONS`], whoever asks for more fetches in full.
 //!
 //! Nothing here reads a log or waits.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::common::ids::{LeaderEpoch, Offset, Uuid};
 use crate::protocol::{ErrorCode, Str};
+use crate::replica::Waiter;
 
 /// A session that rested this long may be pushed out (as in Apache Kafka).
 const EVICTABLE_AFTER: Duration = Duration::from_secs(120);
@@ -114,6 +117,8 @@ struct Session {
     /// The partitions in the order in which they are read.
     order: Vec<Entry>,
     last_used: Duration,
+    /// Who waits in the last step.
+    waiter: Weak<Waiter>,
 }
 
 impl Session {
@@ -160,6 +165,8 @@ impl Session {
 pub(crate) struct Step {
     /// The session's id, 0 for none.
     pub(crate) session_id: i32,
+    /// The epoch of the step behind this one.
+    next_epoch: i32,
     /// Whether only what changed is told.
     pub(crate) incremental: bool,
     /// What to read, in this order.
@@ -207,7 +214,7 @@ impl FetchSessions {
                 self.cache.lock().sessions.remove(&session_id);
             }
             let session_id = if epoch == 0 && !targets.is_empty() { self.open(&targets, now) } else { 0 };
-            return Ok(Step { session_id, incremental: false, targets });
+            return Ok(Step { session_id, next_epoch: 1, incremental: false, targets });
         }
         let mut cache = self.cache.lock();
         if !targets.is_empty() && cache.partitions() + targets.len() > self.most_partitions {
@@ -223,6 +230,9 @@ impl FetchSessions {
         }
         session.epoch = epoch.checked_add(1).unwrap_or(1);
         session.last_used = now;
+        if let Some(waiter) = std::mem::take(&mut session.waiter).upgrade() {
+            waiter.wake();
+        }
         session.put_all(targets);
         if !forgotten.is_empty() {
             let forgotten: HashSet<(&TopicKey, i32)> =
@@ -230,7 +240,20 @@ impl FetchSessions {
             session.order.retain(|Entry { target, .. }| !forgotten.contains(&(&target.topic, target.partition)));
         }
         let targets = session.order.iter().map(Entry::wanted).collect();
-        Ok(Step { session_id, incremental: true, targets })
+        Ok(Step { session_id, next_epoch: session.epoch, incremental: true, targets })
+    }
+
+    /// Whether the client has taken its next step already: it waits for that one, and not for the reply to this. Until it
+    /// has, `waiter` is woken when it does.
+    pub(crate) fn is_overtaken(&self, step: &Step, waiter: &Arc<Waiter>) -> bool {
+        if step.session_id == 0 {
+            return false;
+        }
+        let session = self.cache.lock().sessions.get(&step.session_id).cloned();
+        let Some(session) = session else { return true };
+        let mut session = session.lock();
+        session.waiter = Arc::downgrade(waiter);
+        session.epoch != step.next_epoch
     }
 
     /// Notes what a reply says, and tells for each partition, in the order of [`Step::targets`], whether it belongs in
@@ -239,9 +262,9 @@ impl FetchSessions {
         let session = self.cache.lock().sessions.get(&step.session_id).cloned();
         let Some(session) = session else { return vec![true; replies.len()] };
         let mut session = session.lock();
-        if session.order.len() != replies.len() {
-            // The client changed the session meanwhile, on another connection; it will find its epoch wrong.
-            return vec![true; replies.len()];
+        if session.epoch != step.next_epoch || session.order.len() != replies.len() {
+            // The client has changed the session meanwhile: what this reply says is not noted, and so is said again.
+            return replies.iter().map(|(said, data)| !step.incremental || *data || said.is_none()).collect();
         }
         let mut tell = Vec::with_capacity(replies.len());
         for (entry, (said, data)) in session.order.iter_mut().zip(replies) {
@@ -277,7 +300,7 @@ impl FetchSessions {
                 break id;
             }
         };
-        let mut session = Session { epoch: 1, order: Vec::new(), last_used: now };
+        let mut session = Session { epoch: 1, order: Vec::new(), last_used: now, waiter: Weak::new() };
         session.put_all(targets.to_vec());
         cache.sessions.insert(id, Arc::new(Mutex::new(session)));
         id
@@ -286,6 +309,8 @@ impl FetchSessions {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn target(partition: i32, fetch_offset: Offset) -> Target {
@@ -353,6 +378,20 @@ mod tests {
         let later = NOW + EVICTABLE_AFTER + Duration::from_secs(1);
         let second = sessions.step((0, 0), vec![target(0, 0)], &[], later).unwrap().session_id;
         assert!(second != 0 && second != first);
+    }
+
+    #[test]
+    fn who_waits_is_told_when_the_next_step_has_come() {
+        let sessions = FetchSessions::new(10);
+        let full = sessions.step((0, 0), vec![target(0, 0)], &[], NOW).unwrap();
+        let waiter = Waiter::new();
+        assert!(!sessions.is_overtaken(&full, &waiter));
+        let next = sessions.step((full.session_id, 1), vec![target(1, 0)], &[], NOW).unwrap();
+        assert!(waiter.woken().now_or_never().is_some() && sessions.is_overtaken(&full, &waiter));
+        // What the old one says is not taken for known by the new one.
+        assert_eq!(sessions.reply(&full, &[(said(5), false)]), [true]);
+        assert_eq!(sessions.reply(&next, &[(said(5), false), (said(0), false)]), [true, true]);
+        assert!(!sessions.is_overtaken(&next, &waiter));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Broker;
 use super::configs::log_config;
-use crate::common::ids::{NodeId, TopicPartition, Uuid};
+use crate::common::ids::{NodeId, Offset, TopicPartition, Uuid};
 use crate::config::{broker as broker_key, topic as topic_key};
 use crate::log::LogConfig;
 use crate::metadata::{Image, plan};
@@ -79,6 +79,18 @@ impl Broker {
             let broker = image.broker(id)?;
             let (host, port) = &broker.endpoint;
             Some((Str::from(host.as_str()), i32::from(*port), broker.rack.as_deref().map(Str::from)))
+        })
+    }
+
+    /// The follower in `rack` from which a consumer there should read (`replica.selector.class`); `None` for this broker.
+    pub(crate) fn nearest_replica(&self, partition: &Partition, rack: &str, offset: Offset) -> Option<NodeId> {
+        if self.values().get(broker_key::REPLICA_SELECTOR_CLASS).is_none() || self.node.rack.as_deref() == Some(rack) {
+            return None;
+        }
+        self.controller.read(|image| {
+            let near =
+                |node| image.broker(node).is_some_and(|known| !known.fenced && known.rack.as_deref() == Some(rack));
+            partition.nearest(offset, near)
         })
     }
 

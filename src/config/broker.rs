@@ -19,6 +19,8 @@ const CHECKPOINTS: Support =
     NoEffect("all checkpoints are written together, as often as log.flush.offset.checkpoint.interval.ms says");
 const NO_TRANSACTIONS: Support = NoEffect("transactions are not served yet");
 const NO_SHARE_GROUPS: Support = NoEffect("share groups are not served yet");
+/// The one selector of replicas that Kafka brings.
+const RACK_AWARE: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
 const RECEIVE_BUFFERS: Support = NoEffect("the system sizes receive buffers by itself");
 
 keys! {
@@ -50,6 +52,8 @@ keys! {
     CONTROLLER_QUORUM_BOOTSTRAP_SERVERS: List = "controller.quorum.bootstrap.servers", (""), Any, High, ONE_CONTROLLER;
     /// Where the broker stands, for clients that prefer a near replica.
     BROKER_RACK: Option<Text> = "broker.rack", (null), Any, Medium, Honoured;
+    /// How consumers find a near replica: with Kafka's selector by rack they read from one in theirs, else from the leader.
+    REPLICA_SELECTOR_CLASS: Option<Text> = "replica.selector.class", (null), OneOf(&[RACK_AWARE]), Medium, Honoured;
 
     // Connections.
 

@@ -1,16 +1,18 @@
 //! Fetching: a task for each leader that something is followed of.
 //!
 //! [`Fetchers`] knows which partition is fetched of whom, and tells the task of that leader. A task asks, waits for the
-//! answer, gives each partition what came for it, and asks again; what to ask for is its [`FetchPlan`]'s to say. Where a
-//! leader cannot be reached, or refuses, the partitions rest for `replica.fetch.backoff.ms`: the next image will tell more.
+//! answer, gives each partition what came for it, and asks again; what to ask for is its [`FetchPlan`]'s to say. Where
+//! something new is to be fetched while the leader waits for records, that is asked for behind, and the leader waits no
+//! longer. Where a leader cannot be reached, or refuses, the partitions rest for `replica.fetch.backoff.ms`: the next image will tell more.
 //!
 //! How a leader is reached is behind [`Leaders`]: over a connection ([`link`](super::link)), or in a test by a call.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -164,6 +166,34 @@ impl State {
     }
 }
 
+/// How many requests of one task may be without an answer.
+const MOST_FLYING: usize = 4;
+
+/// A request without an answer.
+struct Flight<'a> {
+    number: u64,
+    asking: Asking<'a, FetchResponse>,
+    answer: Option<Result<FetchResponse, LinkError>>,
+}
+
+/// Works on all requests under way, in their order, until the first of them has its answer.
+async fn first_answer(flying: &mut VecDeque<Flight<'_>>) -> Option<(u64, Result<FetchResponse, LinkError>)> {
+    poll_fn(|context| {
+        for flight in flying.iter_mut().filter(|flight| flight.answer.is_none()) {
+            if let Poll::Ready(answer) = flight.asking.as_mut().poll(context) {
+                flight.answer = Some(answer);
+            }
+        }
+        match flying.front() {
+            Some(flight) if flight.answer.is_none() => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
+    })
+    .await;
+    let flight = flying.pop_front()?;
+    flight.answer.map(|answer| (flight.number, answer))
+}
+
 /// Which of a leader's fetchers has a partition, as Kafka spreads them.
 fn spread(id: &TopicPartition, fetchers: i32) -> i32 {
     // Java's hash of the name; 31 times that and the index.
@@ -193,12 +223,33 @@ impl Task {
     }
 
     async fn work(&mut self) {
+        let (link, fetcher) = (self.link.clone(), self.fetcher.clone());
+        // Requests that are not answered yet, in their order.
+        let mut flying: VecDeque<Flight<'_>> = VecDeque::new();
         loop {
             self.take_changes().await;
             let now = self.rules.waits.monotonic();
-            match self.plan.request((self.rules.local, (self.rules.local_epoch)()), now) {
-                Some(request) => self.fetch(request).await,
-                None => self.wait(now).await,
+            if flying.is_empty() || (flying.len() < MOST_FLYING && self.plan.has_more()) {
+                let own = (self.rules.local, (self.rules.local_epoch)());
+                match self.plan.request(own, now) {
+                    Some((number, request)) => {
+                        flying.push_back(Flight { number, asking: link.fetch(request), answer: None });
+                    }
+                    None if flying.is_empty() => {
+                        self.wait(now).await;
+                        continue;
+                    }
+                    None => {}
+                }
+            }
+            tokio::select! {
+                biased;
+                answer = first_answer(&mut flying) => {
+                    if let Some((number, answer)) = answer && !self.answered(number, answer).await {
+                        flying.clear();
+                    }
+                }
+                () = fetcher.changed.notified() => {}
             }
         }
     }
@@ -252,30 +303,34 @@ impl Task {
         self.partitions.remove(&key);
     }
 
-    async fn fetch(&mut self, request: FetchRequest) {
-        let answer = self.link.fetch(request).await;
+    /// Takes an answer; `false` where it says that those to come are worth nothing.
+    async fn answered(&mut self, number: u64, answer: Result<FetchResponse, LinkError>) -> bool {
         let now = self.rules.waits.monotonic();
         let response = match answer {
             Ok(response) => response,
             Err(error) => {
                 tracing::debug!(leader = self.leader, %error, "a leader could not be asked");
-                return self.plan.rest_all(now);
+                self.plan.rest_all(now);
+                return false;
             }
         };
         if let Err(code) = self.plan.answered(response.error_code, response.session_id) {
             tracing::warn!(leader = self.leader, %code, "a leader refuses to be fetched from");
-            return self.plan.rest_all(now);
+            self.plan.rest_all(now);
+            return false;
         }
         // What has changed meanwhile counts before what was fetched.
         self.take_changes().await;
         for topic in response.responses {
             for data in topic.partitions {
                 let key = (topic.topic_id, data.partition_index);
-                if let (Some(at), Some(partition)) = (self.plan.was_asked(key), self.partitions.get(&key).cloned()) {
+                let asked = self.plan.was_asked(key, number);
+                if let (Some(at), Some(partition)) = (asked, self.partitions.get(&key).cloned()) {
                     self.give(key, &partition, at, data).await;
                 }
             }
         }
+        response.error_code.is_none()
     }
 
     /// Gives a partition what came for it.

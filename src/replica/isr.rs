@@ -410,6 +410,14 @@ impl Leadership {
         self.followers.iter().any(|follower| follower.node == node)
     }
 
+    /// The followers in sync that have `offset`, with the offset where each ends, and when it was last caught up.
+    pub(super) fn holders(&self, offset: Offset) -> impl Iterator<Item = (NodeId, Offset, Option<Duration>)> {
+        let holds = move |follower: &&Follower| {
+            self.isr.contains(&follower.node) && (follower.log_start.max(0)..=follower.log_end).contains(&offset)
+        };
+        self.followers.iter().filter(holds).map(|follower| (follower.node, follower.log_end, follower.caught_up))
+    }
+
     /// The first offset that every follower that `counts` still has, at most `log_start`.
     pub(super) fn low_watermark(&self, log_start: Offset, counts: impl Fn(NodeId) -> bool) -> Offset {
         let followers = self.followers.iter().filter(|follower| counts(follower.node));

@@ -148,6 +148,15 @@ impl Partition {
         self.read(from, Offset::MAX)
     }
 
+    /// The follower from which a consumer should read `offset`, of those that are `near` it: the one that is furthest.
+    /// `None` where this broker does not lead, and where none is near that has the offset.
+    pub fn nearest(&self, offset: Offset, near: impl Fn(NodeId) -> bool) -> Option<NodeId> {
+        let inner = self.inner.lock();
+        let Role::Leading(leadership) = &inner.role else { return None };
+        let near = leadership.holders(offset).filter(|(node, ..)| near(*node));
+        near.max_by_key(|(_, log_end, caught_up)| (*log_end, *caught_up)).map(|(node, ..)| node)
+    }
+
     /// Notes `waiter` to be woken once there is more for a consumer than up to the high watermark that it was told.
     pub fn wait_with(&self, waiter: &Arc<Waiter>) {
         self.commits.add(waiter, self.high_watermark() + 1);

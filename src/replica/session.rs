@@ -5,6 +5,10 @@
 //! and what is to be left out from now on. [`FetchPlan::answered`] takes the answer's session, and
 //! [`FetchPlan::was_asked`] tells for which position a partition's data is.
 //!
+//! A request may go out while one before it is not answered yet, so that a new partition need not wait for as long as the
+//! leader waits for records; requests have numbers, and an answer is not for what a later request has told otherwise.
+//! The first request of a session is not to be waited with, for until it is answered no other can go out.
+//!
 //! A partition whose fetch failed rests, and is left out of the session meanwhile; one whose log failed is not fetched until
 //! it is followed anew.
 
@@ -67,6 +71,8 @@ struct Followed {
     position: Position,
     /// What the leader was last told.
     told: Option<Position>,
+    /// The number of the request that told it.
+    told_in: u64,
     /// Whether the session has it.
     in_session: bool,
     /// Not before.
@@ -79,6 +85,10 @@ pub(super) struct FetchPlan {
     limits: FetchLimits,
     /// The id, 0 for none, and the epoch of the next request.
     session: (i32, i32),
+    /// Whether a session was asked for, and given or not.
+    settled: bool,
+    /// The number of the last request.
+    number: u64,
     followed: HashMap<Key, Followed>,
     /// Those whose position is not what the session knows, in the order in which they changed.
     changed: Vec<Key>,
@@ -93,6 +103,8 @@ impl FetchPlan {
         FetchPlan {
             limits,
             session: (0, 0),
+            settled: false,
+            number: 0,
             followed: HashMap::new(),
             changed: Vec::new(),
             left: HashSet::new(),
@@ -104,7 +116,7 @@ impl FetchPlan {
     pub(super) fn follow(&mut self, key: Key, position: Position) {
         let in_session = self.leave(key) || self.left.contains(&key);
         self.left.remove(&key);
-        self.followed.insert(key, Followed { position, told: None, in_session, rests_until: None });
+        self.followed.insert(key, Followed { position, told: None, told_in: 0, in_session, rests_until: None });
         self.changed.push(key);
     }
 
@@ -154,8 +166,18 @@ impl FetchPlan {
         self.resting.keys().next().copied()
     }
 
-    /// The next request, `None` where nothing is ready.
-    pub(super) fn request(&mut self, (local, broker_epoch): (NodeId, i64), now: Duration) -> Option<FetchRequest> {
+    /// Whether another request may go out before the last one is answered, and has something to tell.
+    pub(super) fn has_more(&self) -> bool {
+        let ready = |key| self.followed.get(key).is_some_and(|followed| followed.rests_until.is_none());
+        self.session.0 != 0 && (!self.left.is_empty() || self.changed.iter().any(ready))
+    }
+
+    /// The next request and its number, `None` where nothing is ready.
+    pub(super) fn request(
+        &mut self,
+        (local, broker_epoch): (NodeId, i64),
+        now: Duration,
+    ) -> Option<(u64, FetchRequest)> {
         self.end_rests(now);
         let incremental = self.session.0 != 0;
         let mut wanted = std::mem::take(&mut self.changed);
@@ -174,7 +196,7 @@ impl FetchPlan {
                 continue;
             };
             let position = followed.position;
-            (followed.told, followed.in_session) = (Some(position), true);
+            (followed.told, followed.told_in, followed.in_session) = (Some(position), self.number + 1, true);
             let partition = FetchPartition {
                 partition: key.1,
                 current_leader_epoch: position.leader_epoch,
@@ -190,22 +212,28 @@ impl FetchPlan {
                 _ => topics.push(FetchTopic { topic_id: key.0, partitions: vec![partition], ..Default::default() }),
             }
         }
-        Some(FetchRequest {
+        let (session_id, session_epoch) = self.session;
+        if incremental {
+            self.session.1 = session_epoch.checked_add(1).unwrap_or(1);
+        }
+        self.number += 1;
+        let request = FetchRequest {
             replica_state: ReplicaState { replica_id: local, replica_epoch: broker_epoch },
-            max_wait_ms: self.limits.max_wait_ms,
+            max_wait_ms: if self.settled { self.limits.max_wait_ms } else { 0 },
             min_bytes: self.limits.min_bytes,
             max_bytes: self.limits.max_bytes,
-            session_id: self.session.0,
-            session_epoch: self.session.1,
+            session_id,
+            session_epoch,
             topics,
-            forgotten_topics_data: self.forgotten(),
+            forgotten_topics_data: self.forgotten(session_id),
             ..Default::default()
-        })
+        };
+        Some((self.number, request))
     }
 
-    fn forgotten(&mut self) -> Vec<ForgottenTopic> {
+    fn forgotten(&mut self, session_id: i32) -> Vec<ForgottenTopic> {
         let left = std::mem::take(&mut self.left);
-        if self.session.0 == 0 || left.is_empty() {
+        if session_id == 0 || left.is_empty() {
             return Vec::new();
         }
         let mut left: Vec<Key> = left.into_iter().collect();
@@ -239,12 +267,12 @@ impl FetchPlan {
     pub(super) fn answered(&mut self, code: ErrorCode, session_id: i32) -> Result<(), ErrorCode> {
         match code {
             ErrorCode::NONE => {
-                let (known, epoch) = self.session;
-                self.session = match session_id {
-                    0 => (0, 0),
-                    id if known == 0 => (id, 1),
-                    id => (id, epoch.checked_add(1).unwrap_or(1)),
-                };
+                match session_id {
+                    id if id == self.session.0 => {}
+                    0 => self.begin_anew(),
+                    id => self.session = (id, 1),
+                }
+                self.settled = true;
                 Ok(())
             }
             ErrorCode::FETCH_SESSION_ID_NOT_FOUND
@@ -258,15 +286,15 @@ impl FetchPlan {
     }
 
     fn begin_anew(&mut self) {
-        self.session = (0, 0);
+        (self.session, self.settled) = ((0, 0), false);
         self.left.clear();
         self.followed.values_mut().for_each(|followed| followed.in_session = false);
     }
 
-    /// The position for which an answer holds a partition's data; `None` where it went another way since, or is not
-    /// followed.
-    pub(super) fn was_asked(&self, key: Key) -> Option<Position> {
-        let followed = self.followed.get(&key)?;
+    /// The position for which the answer to request `number` holds a partition's data; `None` where that is another than it
+    /// has now, or it is not followed.
+    pub(super) fn was_asked(&self, key: Key, number: u64) -> Option<Position> {
+        let followed = self.followed.get(&key).filter(|followed| followed.told_in <= number)?;
         let told = followed.told.filter(|_| followed.rests_until.is_none())?;
         (told.offset == followed.position.offset && told.leader_epoch == followed.position.leader_epoch).then_some(told)
     }

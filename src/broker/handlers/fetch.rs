@@ -9,7 +9,8 @@
 //!   followers   read to the end of the log, where this broker leads and knows them as replicas; how far they are is noted
 //!               before anything is read, so their answer has the high watermark that they moved. They wait for records, and
 //!               but a moment where only the high watermark or the log start is news
-//!   consumers   read up to the high watermark: of the leader, or from version 11 on of any replica
+//!   consumers   read up to the high watermark: of the leader, or from version 11 on of any replica; one that tells its rack
+//!               is sent to a replica in sync there, if replica.selector.class says so
 //!   long poll   with less than min.bytes to give, and no error, the reply waits for max.wait
 //!   first       the first batch goes out even where it is larger than every limit: else its reader would be stuck
 //!   limits      max.bytes over all partitions, partition max.bytes for each; both cut at a batch
@@ -90,12 +91,13 @@ pub(super) async fn handle(broker: &Broker, context: &Context, request: FetchReq
         },
         limit: request.max_bytes.clamp(0, broker.fetch_max_bytes()) as usize,
         read_committed: request.isolation_level == 1,
+        near: (!request.rack_id.is_empty()).then_some((broker, &request.rack_id)),
         now: broker.clock().monotonic(),
     };
     let mut read = pass.read_all(&step.targets, &found);
 
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
-    let enough = |read: &Read| read.failed || read.bytes >= request.min_bytes.max(0) as usize;
+    let enough = |read: &Read| read.due || read.bytes >= request.min_bytes.max(0) as usize;
     if !enough(&read) && !wait.is_zero() && !step.targets.is_empty() {
         pass.has_noted();
         let waiter = Waiter::new();
@@ -110,7 +112,7 @@ pub(super) async fn handle(broker: &Broker, context: &Context, request: FetchReq
             }
             // An append may have come between the reading and the noting.
             read = pass.read_all(&step.targets, &found);
-            if enough(&read) {
+            if enough(&read) || broker.fetch_sessions().is_overtaken(&step, &waiter) {
                 break;
             }
             if read.news && !hastened && wait > NEWS_WAIT {
@@ -127,8 +129,10 @@ pub(super) async fn handle(broker: &Broker, context: &Context, request: FetchReq
 }
 
 /// How all partitions are read.
-struct Pass {
+struct Pass<'a> {
     reader: Reader,
+    /// Where a consumer is, which may be sent to a replica there.
+    near: Option<(&'a Broker, &'a str)>,
     limit: usize,
     read_committed: bool,
     now: Duration,
@@ -138,12 +142,13 @@ struct Pass {
 struct Read {
     partitions: Vec<PartitionData>,
     bytes: usize,
-    failed: bool,
+    /// Whether the reply is due, whatever there is to read.
+    due: bool,
     /// Whether a follower has something to learn besides records.
     news: bool,
 }
 
-impl Pass {
+impl Pass<'_> {
     /// A follower is noted once a request, as it was when that came.
     fn has_noted(&mut self) {
         if let Reader::Replica { noted, .. } = &mut self.reader {
@@ -153,14 +158,16 @@ impl Pass {
 
     fn read_all(&self, targets: &[Target], found: &[Result<Arc<Partition>, ErrorCode>]) -> Read {
         let partitions = Vec::with_capacity(targets.len());
-        let mut read = Read { partitions, bytes: 0, failed: false, news: false };
+        let mut read = Read { partitions, bytes: 0, due: false, news: false };
         for (target, found) in targets.iter().zip(found) {
             let data = match found {
                 Ok(partition) => self.read_one(target, partition, &mut read),
                 // As Apache Kafka: no list of aborted transactions where nothing was looked at, but an empty one.
                 Err(code) => PartitionData { aborted_transactions: Some(Vec::new()), ..refuse(target, *code) },
             };
-            read.failed |= data.error_code != ErrorCode::NONE || data.diverging_epoch.end_offset >= 0;
+            read.due |= data.error_code != ErrorCode::NONE
+                || data.diverging_epoch.end_offset >= 0
+                || data.preferred_read_replica >= 0;
             read.partitions.push(data);
         }
         read
@@ -175,6 +182,14 @@ impl Pass {
             min_one: read.bytes == 0,
             read_committed: self.read_committed,
         };
+        let elsewhere = match (self.reader, self.near) {
+            (Reader::Consumer { nearby: true }, Some((broker, rack))) => {
+                broker.nearest_replica(partition, rack, target.fetch_offset)
+            }
+            _ => None,
+        };
+        // Who is sent elsewhere is given no records.
+        let from = if elsewhere.is_some() { FetchFrom { max_bytes: 0, min_one: false, ..from } } else { from };
         let fetched = match self.reader {
             Reader::Consumer { nearby: false } => partition.fetch(from),
             Reader::Consumer { nearby: true } => partition.fetch_nearby(from),
@@ -203,6 +218,7 @@ impl Pass {
             high_watermark: fetched.high_watermark,
             last_stable_offset: fetched.last_stable_offset,
             log_start_offset: fetched.log_start_offset,
+            preferred_read_replica: elsewhere.unwrap_or(-1),
             records: Some(Records(fetched.records)),
             ..Default::default()
         };
@@ -236,7 +252,8 @@ fn respond(broker: &Broker, context: &Context, step: &Step, read: Read) -> Fetch
     let said = |data: &PartitionData| {
         let told = data.error_code == ErrorCode::NONE && data.diverging_epoch.end_offset < 0;
         let told = told.then(|| said(data.high_watermark, data.log_start_offset));
-        (told, data.records.as_ref().is_some_and(|records| !records.is_empty()))
+        let says = data.records.as_ref().is_some_and(|records| !records.is_empty()) || data.preferred_read_replica >= 0;
+        (told, says)
     };
     let tell = if step.session_id == 0 {
         vec![true; read.partitions.len()]

@@ -210,6 +210,16 @@ fn the_low_watermark_is_where_the_last_replica_begins() {
     assert_eq!(leadership.low_watermark(50, |node| node == 3), 50);
 }
 
+#[test]
+fn a_reader_is_sent_to_followers_in_sync_that_have_what_it_wants() {
+    let mut leadership = leading(&[1, 2, 3]);
+    let of = |node, offset, log_start| FollowerFetch { node, broker_epoch: 7, offset, log_start };
+    let _ = leadership.fetched(of(2, 100, 20), at(1), ANY);
+    let _ = leadership.fetched(of(3, 95, 0), at(1), ANY);
+    let at = |offset| leadership.holders(offset).map(|(node, ..)| node).collect::<Vec<_>>();
+    assert_eq!((at(10), at(95), at(98), at(101)), (vec![3], vec![2, 3], vec![2], vec![]));
+}
+
 /// What may happen.
 #[derive(Debug, Clone)]
 enum Event {

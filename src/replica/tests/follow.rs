@@ -264,6 +264,9 @@ async fn a_follower_serves_readers_nearby_up_to_what_it_knows_to_be_safe() {
     let nearby = follower.fetch_nearby(from).unwrap();
     assert_eq!((nearby.high_watermark, batches(&nearby.records).count()), (1, 1));
     assert_eq!(follower.fetch(from).unwrap_err().code(), ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    // Only the leader knows which replica is near.
+    assert_eq!(trio.leader().nearest(0, |node| node != 2), Some(3));
+    assert_eq!((trio.leader().nearest(0, |_| false), follower.nearest(0, |_| true)), (None, None));
     let fenced = FetchFrom { current_leader_epoch: 1, ..from };
     assert_eq!(follower.fetch_nearby(fenced).unwrap_err().code(), ErrorCode::UNKNOWN_LEADER_EPOCH);
 }

@@ -24,7 +24,7 @@ fn plan(keys: &[Key]) -> FetchPlan {
 }
 
 fn ask(plan: &mut FetchPlan, now: Duration) -> Option<FetchRequest> {
-    plan.request((2, 9), now)
+    plan.request((2, 9), now).map(|(_, request)| request)
 }
 
 /// What a request names, and from which offset.
@@ -101,7 +101,7 @@ fn a_partition_that_failed_rests_outside_the_session() {
     let _ = ask(&mut plan, START);
     plan.answered(ErrorCode::NONE, 77).unwrap();
     plan.rest(A, START);
-    assert_eq!(plan.was_asked(A), None);
+    assert_eq!(plan.was_asked(A, 9), None);
     let next = ask(&mut plan, START).unwrap();
     assert_eq!((left(&next), named(&next)), (vec![A], vec![]));
     plan.answered(ErrorCode::NONE, 77).unwrap();
@@ -125,10 +125,47 @@ fn nothing_is_asked_while_all_rest() {
 #[test]
 fn an_answer_is_only_for_the_position_that_was_asked_for() {
     let mut plan = plan(&[A]);
-    assert_eq!(plan.was_asked(A), None);
-    let _ = ask(&mut plan, START);
-    assert_eq!(plan.was_asked(A), Some(at(0)));
-    plan.follow(A, Position { leader_epoch: 4, ..at(0) });
-    assert_eq!(plan.was_asked(A), None);
-    assert_eq!(plan.was_asked(B), None);
+    assert_eq!(plan.was_asked(A, 1), None);
+    let (number, _) = plan.request((2, 9), START).unwrap();
+    assert_eq!(plan.was_asked(A, number), Some(at(0)));
+    // Followed anew: also where all is as it was, the answer may be from before.
+    plan.follow(A, at(0));
+    assert_eq!(plan.was_asked(A, number), None);
+    let (next, _) = plan.request((2, 9), START).unwrap();
+    assert_eq!((plan.was_asked(A, number), plan.was_asked(A, next)), (None, Some(at(0))));
+    assert_eq!(plan.was_asked(B, next), None);
+}
+
+#[test]
+fn a_new_partition_is_asked_for_behind_a_request_that_waits() {
+    let mut plan = plan(&[A]);
+    // The leader is not to wait with the first: nothing can go out before its answer.
+    assert_eq!(ask(&mut plan, START).unwrap().max_wait_ms, 0);
+    plan.follow(B, at(0));
+    assert!(!plan.has_more());
+    plan.answered(ErrorCode::NONE, 77).unwrap();
+    let waits = ask(&mut plan, START).unwrap();
+    assert_eq!((waits.max_wait_ms, named(&waits)), (500, vec![(B, 0)]));
+    assert!(!plan.has_more());
+    plan.follow(C, at(0));
+    assert!(plan.has_more());
+    let behind = ask(&mut plan, START).unwrap();
+    assert_eq!((behind.session_epoch, named(&behind)), (2, vec![(C, 0)]));
+    // The answer to the first has records of A. Those in the answer to the second are the same: it went out before.
+    plan.answered(ErrorCode::NONE, 77).unwrap();
+    assert_eq!(plan.was_asked(A, 2), Some(at(0)));
+    plan.moved(A, at(5));
+    assert_eq!(plan.was_asked(A, 3), None);
+    let third = ask(&mut plan, START).unwrap();
+    assert_eq!((third.session_epoch, named(&third)), (3, vec![(A, 5)]));
+    plan.answered(ErrorCode::NONE, 77).unwrap();
+    assert_eq!((plan.was_asked(A, 3), plan.was_asked(A, 4)), (None, Some(at(5))));
+}
+
+#[test]
+fn a_leader_without_room_for_a_session_may_wait_from_the_second_request_on() {
+    let mut plan = plan(&[A]);
+    assert_eq!(ask(&mut plan, START).unwrap().max_wait_ms, 0);
+    plan.answered(ErrorCode::NONE, 0).unwrap();
+    assert_eq!(ask(&mut plan, START).unwrap().max_wait_ms, 500);
 }
