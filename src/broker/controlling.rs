@@ -59,8 +59,7 @@ pub(super) fn start(broker: &Arc<Broker>) {
 impl Broker {
     /// Watches over the brokers; ends only when it is dropped.
     async fn in_office(self: &Arc<Self>) {
-        let live: Vec<NodeId> =
-            self.controller.read(|image| image.live_brokers().map(|broker| broker.id).collect());
+        let live: Vec<NodeId> = self.controller.read(|image| image.live_brokers().map(|broker| broker.id).collect());
         let live: Vec<NodeId> = live.into_iter().filter(|id| *id != self.node.id).collect();
         let timeout = u64::try_from(self.values().get(key::BROKER_SESSION_TIMEOUT_MS)).unwrap_or(0);
         let now = self.socket_clock.monotonic();

@@ -90,17 +90,25 @@ impl Broker {
             broker_id: wish.id,
             cluster_id: self.node.cluster_id.clone(),
             incarnation_id: self.lifecycle.incarnation_id,
-            listeners: wish.endpoints.into_iter().map(|end| Listener {
-                name: end.name,
-                host: end.host,
-                port: end.port,
-                security_protocol: end.security_protocol,
-            }).collect(),
-            features: wish.features.into_iter().map(|known| Feature {
-                name: known.name,
-                min_supported_version: known.min_supported_version,
-                max_supported_version: known.max_supported_version,
-            }).collect(),
+            listeners: wish
+                .endpoints
+                .into_iter()
+                .map(|end| Listener {
+                    name: end.name,
+                    host: end.host,
+                    port: end.port,
+                    security_protocol: end.security_protocol,
+                })
+                .collect(),
+            features: wish
+                .features
+                .into_iter()
+                .map(|known| Feature {
+                    name: known.name,
+                    min_supported_version: known.min_supported_version,
+                    max_supported_version: known.max_supported_version,
+                })
+                .collect(),
             rack: self.node.rack.clone(),
             log_dirs: wish.log_dirs,
             previous_broker_epoch: self.epoch(),

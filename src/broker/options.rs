@@ -6,20 +6,20 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
+use super::controlling::Controlling;
 use super::fetch_session::FetchSessions;
 use super::groups::Groups;
-use super::topics::ProducerIds;
-use super::controlling::Controlling;
 use super::lifecycle::Lifecycle;
 use super::publisher::Published;
 use super::to_controller::ToController;
+use super::topics::ProducerIds;
 use super::{Broker, Node, background, controlling, publisher, replication};
 use crate::client::Doors;
 use crate::common::clock::SharedClock;
-use crate::common::transport::SharedTransport;
-use crate::common::shutdown::Shutdown;
-use crate::config::{ConfigError, Values, broker as key, rules};
 use crate::common::ids::NodeId;
+use crate::common::shutdown::Shutdown;
+use crate::common::transport::SharedTransport;
+use crate::config::{ConfigError, Values, broker as key, rules};
 use crate::controller::{Controller, ControllerError, ControllerOptions, QuorumTiming, SnapshotLimits, Voter};
 use crate::log::fs::FileSystem;
 use crate::log::meta_properties::MetaProperties;
@@ -161,9 +161,8 @@ impl Broker {
         let (replicas, controller) = (self.replicas.clone(), self.controller.clone());
         let looking = self.shutdown.blocking(move || {
             replicas.set_strays_aside(|id, topic_id| {
-                controller.read(|image| {
-                    image.topic(&id.topic).is_some_and(|topic| topic_id.is_none_or(|id| id == topic.id))
-                })
+                controller
+                    .read(|image| image.topic(&id.topic).is_some_and(|topic| topic_id.is_none_or(|id| id == topic.id)))
             })
         });
         if let Some(Err(error)) = looking.await {

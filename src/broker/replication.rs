@@ -40,7 +40,9 @@ pub(super) fn start(broker: &Arc<Broker>) {
         socket_timeout: millis(i64::from(values.get(key::REPLICA_SOCKET_TIMEOUT_MS))),
     });
     let weak = Arc::downgrade(broker);
-    broker.replicas.set_eligibility(Arc::new(move |id, epoch| weak.upgrade().is_some_and(|broker| broker.is_active(id, epoch))));
+    broker
+        .replicas
+        .set_eligibility(Arc::new(move |id, epoch| weak.upgrade().is_some_and(|broker| broker.is_active(id, epoch))));
     if let Some(wishes) = broker.replicas.isr_wishes() {
         let wishing = broker.clone();
         broker.shutdown.spawn(async move { wishing.bring_wishes(wishes).await });
@@ -92,11 +94,8 @@ impl Broker {
             waiting.insert((wish.topic_id, wish.id.partition), wish.id);
         }
         let topics = topics.into_iter().map(|(topic_id, partitions)| TopicData { topic_id, partitions });
-        let request = AlterPartitionRequest {
-            broker_id: self.node.id,
-            broker_epoch: self.epoch(),
-            topics: topics.collect(),
-        };
+        let request =
+            AlterPartitionRequest { broker_id: self.node.id, broker_epoch: self.epoch(), topics: topics.collect() };
         let refused = |response: &AlterPartitionResponse| response.error_code == ErrorCode::NOT_CONTROLLER;
         let code = match self.ask_controller(&request, refused).await {
             Ok(response) if response.error_code.is_none() => {

@@ -195,14 +195,15 @@ impl Broker {
 
     /// Who coordinates a group: the node that leads its partition of `__consumer_offsets`, and where it listens.
     pub(crate) fn coordinator_of(&self, group_id: &str) -> Result<(NodeId, Str, i32), ErrorCode> {
-        self.controller.read(|image| {
-            let topic = image.topic(OFFSETS_TOPIC)?;
-            let count = i32::try_from(topic.partitions.len()).ok()?;
-            let partition = image.partition(OFFSETS_TOPIC, partition_for(group_id, count))?;
-            let leader = image.broker(partition.leader).filter(|broker| !broker.fenced)?;
-            Some((leader.id, Str::from(leader.endpoint.0.as_str()), i32::from(leader.endpoint.1)))
-        })
-        .ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)
+        self.controller
+            .read(|image| {
+                let topic = image.topic(OFFSETS_TOPIC)?;
+                let count = i32::try_from(topic.partitions.len()).ok()?;
+                let partition = image.partition(OFFSETS_TOPIC, partition_for(group_id, count))?;
+                let leader = image.broker(partition.leader).filter(|broker| !broker.fenced)?;
+                Some((leader.id, Str::from(leader.endpoint.0.as_str()), i32::from(leader.endpoint.1)))
+            })
+            .ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)
     }
 
     /// The controller that clients are told of: the active one where it is a broker too, else any broker, for each of them

@@ -77,7 +77,13 @@ struct Followed {
     in_session: bool,
     /// Not before.
     rests_until: Option<Duration>,
+    /// How often it had to rest since it last came on.
+    rests: u32,
 }
+
+/// The first rest of a partition; each further one is twice as long, up to `replica.fetch.backoff.ms`. Kafka's followers rest
+/// for all of it each time; but most often the leader is only about to hear that it leads.
+const FIRST_REST: Duration = Duration::from_millis(5);
 
 /// What is fetched of one leader.
 #[derive(Debug)]
@@ -116,7 +122,8 @@ impl FetchPlan {
     pub(super) fn follow(&mut self, key: Key, position: Position) {
         let in_session = self.leave(key) || self.left.contains(&key);
         self.left.remove(&key);
-        self.followed.insert(key, Followed { position, told: None, told_in: 0, in_session, rests_until: None });
+        self.followed
+            .insert(key, Followed { position, told: None, told_in: 0, in_session, rests_until: None, rests: 0 });
         self.changed.push(key);
     }
 
@@ -135,6 +142,7 @@ impl FetchPlan {
             // The high watermark alone is no news: the session knows what it told.
             let same = Position { high_watermark: position.high_watermark, ..followed.position };
             followed.position = position;
+            followed.rests = 0;
             if same != position {
                 self.changed.push(key);
             }
@@ -143,8 +151,9 @@ impl FetchPlan {
 
     /// A partition could not be fetched: it rests.
     pub(super) fn rest(&mut self, key: Key, now: Duration) {
-        let until = now + self.limits.backoff;
         if let Some(followed) = self.followed.get_mut(&key) {
+            let until = now + (FIRST_REST * 2u32.saturating_pow(followed.rests.min(16))).min(self.limits.backoff);
+            followed.rests += 1;
             if std::mem::take(&mut followed.in_session) {
                 self.left.insert(key);
             }
@@ -196,6 +205,8 @@ impl FetchPlan {
                 continue;
             };
             let position = followed.position;
+            // A leader adds first and forgets then: who is told of in one request as both is gone.
+            self.left.remove(&key);
             (followed.told, followed.told_in, followed.in_session) = (Some(position), self.number + 1, true);
             let partition = FetchPartition {
                 partition: key.1,

@@ -55,8 +55,3 @@ def test_a_cluster_that_is_not_there_is_a_network_error() -> None:
         producer.send("t", b"v")
     assert isinstance(caught.value, OSError)
     assert caught.value.retriable
-
-
-def test_the_refusal_of_several_brokers_says_when_to_come_back() -> None:
-    with pytest.raises(NotImplementedError, match="one broker for now"):
-        sl.Cluster(brokers=3)

@@ -51,7 +51,8 @@ impl Shore {
     }
 
     fn producer(&self) -> Producer {
-        Producer::new(self.doors.clone(), &self.values(Scope::Producer, &[("acks", "all"), ("linger.ms", "0")])).unwrap()
+        Producer::new(self.doors.clone(), &self.values(Scope::Producer, &[("acks", "all"), ("linger.ms", "0")]))
+            .unwrap()
     }
 
     async fn send(&self, producer: &Producer, topic: &str, numbers: std::ops::Range<u32>) {

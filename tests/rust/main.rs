@@ -4,8 +4,8 @@
 mod alone;
 mod broker;
 mod cleaner;
-mod cluster;
 mod cli;
+mod cluster;
 mod configs;
 mod floors;
 mod fuzz_corpus;

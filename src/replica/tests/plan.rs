@@ -105,9 +105,21 @@ fn a_partition_that_failed_rests_outside_the_session() {
     let next = ask(&mut plan, START).unwrap();
     assert_eq!((left(&next), named(&next)), (vec![A], vec![]));
     plan.answered(ErrorCode::NONE, 77).unwrap();
-    assert_eq!(plan.next_rested(), Some(START + Duration::from_secs(1)));
+    assert_eq!(plan.next_rested(), Some(START + Duration::from_millis(5)));
     let back = ask(&mut plan, START + Duration::from_secs(1)).unwrap();
     assert_eq!((left(&back), named(&back)), (vec![], vec![(A, 0)]));
+}
+
+#[test]
+fn what_is_asked_for_again_is_not_forgotten_in_the_same_request() {
+    let mut plan = plan(&[A]);
+    ask(&mut plan, START).unwrap();
+    plan.answered(ErrorCode::NONE, 77).unwrap();
+    // Alone, it rests without a request that could leave it out.
+    plan.rest(A, START);
+    assert!(ask(&mut plan, START).is_none());
+    let again = ask(&mut plan, START + Duration::from_secs(1)).unwrap();
+    assert_eq!((named(&again), left(&again)), (vec![(A, 0)], vec![]));
 }
 
 #[test]
