@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Plan, Refusal, configs, placement};
 use crate::common::ids::{NodeId, Uuid};
 use crate::config::{Values, broker as broker_key};
-use crate::metadata::image::{Configs, Image, ResourceType, TopicImage};
+use crate::metadata::image::{BrokerImage, Configs, Image, ResourceType, TopicImage};
 use crate::metadata::records::{MetadataRecord, PartitionRecord, RemoveTopicRecord, TopicRecord};
 use crate::metadata::topic_name;
 use crate::protocol::{ErrorCode, Str};
@@ -53,7 +53,9 @@ pub fn create_topic(image: &Image, wish: &CreateTopic, broker: &Arc<Values>) -> 
     let config =
         |(key, value): (&String, &String)| configs::config_record(ResourceType::Topic, &wish.name, key, Some(value));
     records.extend(wish.configs.iter().map(config));
-    records.extend(assignments.into_iter().enumerate().map(|(index, replicas)| partition(id, index, replicas)));
+    for (index, replicas) in assignments.into_iter().enumerate() {
+        records.push(partition(image, id, index, replicas)?);
+    }
     Ok(records)
 }
 
@@ -87,21 +89,29 @@ pub fn create_partitions(image: &Image, name: &str, count: i32, assignments: Opt
         }
         None => spread(image, new, topic.partitions.first().map_or(1, |first| first.replicas.len()))?,
     };
-    Ok(replicas.into_iter().enumerate().map(|(index, replicas)| partition(topic.id, have + index, replicas)).collect())
+    let new = replicas.into_iter().enumerate();
+    new.map(|(index, replicas)| partition(image, topic.id, have + index, replicas)).collect()
 }
 
-fn partition(topic_id: Uuid, index: usize, replicas: Vec<NodeId>) -> MetadataRecord {
-    MetadataRecord::Partition(PartitionRecord {
+/// A new partition: whoever of its replicas is there is in sync, and the first of them leads.
+fn partition(image: &Image, topic_id: Uuid, index: usize, replicas: Vec<NodeId>) -> Result<MetadataRecord, Refusal> {
+    let is_there = |id: &NodeId| image.broker(*id).is_some_and(BrokerImage::is_active);
+    let isr: Vec<NodeId> = replicas.iter().copied().filter(is_there).collect();
+    let Some(leader) = isr.first().copied() else {
+        let sentence = format!("partition {index}: none of its replicas {replicas:?} is there");
+        return Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, sentence));
+    };
+    Ok(MetadataRecord::Partition(PartitionRecord {
         partition_id: i32::try_from(index).unwrap_or(i32::MAX),
         topic_id,
-        leader: replicas.first().copied().unwrap_or(-1),
-        isr: replicas.clone(),
+        leader,
+        isr,
         directories: vec![UNASSIGNED_DIRECTORY; replicas.len()],
         replicas,
         leader_epoch: 0,
         partition_epoch: 0,
         ..Default::default()
-    })
+    }))
 }
 
 /// Kafka's id for "in some log dir of that broker".
@@ -146,7 +156,7 @@ fn assign(image: &Image, wish: &CreateTopic, broker: &Values) -> Result<Vec<Vec<
 /// Spreads replicas over the brokers that are there. It goes on where the partitions that the cluster has ended, so that
 /// the leaders of small topics are not all the same broker.
 fn spread(image: &Image, count: usize, factor: usize) -> Result<Vec<Vec<NodeId>>, Refusal> {
-    let ready = image.brokers().filter(|broker| !broker.fenced);
+    let ready = image.brokers().filter(|broker| broker.is_active());
     let brokers: Vec<_> = ready.map(|broker| (broker.id, broker.rack.as_deref())).collect();
     if factor > brokers.len() {
         let there = match brokers.len() {

@@ -2,6 +2,7 @@
 
 mod follow;
 mod plan;
+mod simulation;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
