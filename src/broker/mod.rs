@@ -49,8 +49,8 @@ pub enum Reply {
 }
 
 /// The APIs that a broker answers, and so advertises.
-pub fn served_apis() -> &'static [ApiKey] {
-    handlers::SERVED
+pub fn served_apis() -> Vec<ApiKey> {
+    handlers::SERVED.iter().copied().filter(|api| !api.is_internal()).collect()
 }
 
 /// A reply that is under way.

@@ -159,10 +159,7 @@ impl Broker {
         if validate_only {
             return self.controller.read(decide).map(|(answer, _)| answer);
         }
-        let controller = self.controller.clone();
-        let written = self.shutdown().blocking(move || controller.propose(decide)).await;
-        let ended = || Err(Refusal::new(ErrorCode::UNKNOWN_SERVER_ERROR, "the broker is ending".to_owned()));
-        written.unwrap_or_else(ended)
+        self.controller.propose(decide).await
     }
 }
 

@@ -62,8 +62,7 @@ impl RunningBroker {
             file_system: settings.file_system.clone(),
             durable: settings.durable,
         };
-        let opening = tokio::task::spawn_blocking(move || Broker::open(options)).await;
-        let broker = opening.unwrap_or_else(|ended| Err(OpenError::Unsupported(ended.to_string())))?;
+        let broker = Broker::open(options).await?;
         let address = server.address();
         let (host, port) = told(&properties, address).map_err(StartError::Listeners)?;
         broker.advertise(&host, port).await.map_err(|refusal| StartError::Listeners(refusal.message))?;

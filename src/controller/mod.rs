@@ -1,85 +1,77 @@
-//! The cluster image made durable: its log, and the one who may write it.
+//! The cluster image made durable and agreed upon: its log, its replicas, and the one who may write it.
 //!
-//! [`Controller::propose`] is the only way to change the image. It asks for the records that a wish comes to, appends
-//! them as one batch to `__cluster_metadata-0`, in Kafka's own format, syncs, and applies them: so an image is never
-//! ahead of its log, and a wish takes effect whole or not at all. [`Controller::open`] reads the newest snapshot, if
-//! there is one, then the log behind it, and has the same image again; `journal` knows how they lie on disk, and writes
-//! a new `snapshot` from time to time, so that the log does not grow for ever.
+//! [`Controller::propose`] is the only way to change the image. It asks for the records that a wish comes to, and hands
+//! them to the quorum as one entry of `__cluster_metadata-0`, a batch in Kafka's own format; once a majority of the voters
+//! has it on disk, every node applies it: so an image is never ahead of its log, and a wish takes effect whole or not at
+//! all. A quorum of one is the same code: it elects itself as it starts.
 //!
-//! There is one controller in a cluster of one, so nobody has to agree: this room is where the vote will go.
+//! | to know | read |
+//! |---|---|
+//! | what an entry is, and that a wish is never applied that was decided on an old image | `types`, `batches` |
+//! | how entries, snapshots and votes lie on disk, and what a crash leaves of them | `journal`, `snapshot`, `vote`, `control` |
+//! | how openraft reads and writes them | `storage`, `state_machine` |
+//! | how controllers reach each other | [`network`], `transport`, `wire`, `answers` |
+//! | who leads, and when it may decide | `leadership` |
+//! | who votes and who only listens | `membership` |
+//! | what happens when the disk takes no writes | `revival` |
+//!
+//! What the quorum waits by is the clock of its doors, and tokio's own time inside openraft: a simulation pauses that, and
+//! gives a clock that goes with it. What records and snapshots say of the time comes from another clock.
 //!
 //! It never knows who wishes, or why.
 
+mod answers;
+mod batches;
+mod control;
+mod error;
 mod journal;
+mod leadership;
+mod membership;
+pub mod network;
+mod revival;
 mod snapshot;
+mod state_machine;
+mod storage;
 #[cfg(test)]
 mod tests;
+mod transport;
+mod types;
+mod vote;
+mod wire;
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::error::{ClientWriteError, Fatal};
+use openraft::raft::ClientWriteResponse;
+use openraft::{Config, SnapshotPolicy};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use crate::client::Doors;
 use crate::common::clock::SharedClock;
-use crate::common::ids::Offset;
-use crate::log::{AppendError, LogDir, ReadError, StorageError};
-use crate::metadata::image::ImageError;
-use crate::metadata::records::RecordError;
+use crate::common::ids::NodeId;
+use crate::common::shutdown::Shutdown;
+use crate::log::LogDir;
 use crate::metadata::{Image, MetadataRecord, Refusal};
 use crate::protocol::ErrorCode;
-use crate::record::BatchError;
 use journal::Journal;
+use network::{Peers, QuorumNetwork};
+use state_machine::State;
+use storage::Store;
+use transport::Connections;
+use types::{Outcome, Raft, Wish};
 
-/// Why the metadata cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum ControllerError {
-    /// The log cannot be opened or synced.
-    #[error("the metadata log: {0}")]
-    Storage(#[from] StorageError),
-    /// The log cannot be read.
-    #[error("the metadata log: {0}")]
-    Read(#[from] ReadError),
-    /// The log takes no change.
-    #[error("the metadata log: {0}")]
-    Append(#[from] AppendError),
-    /// A batch in the log or a snapshot is damaged.
-    #[error("the metadata log at offset {offset}: {source}")]
-    Batch {
-        /// The offset of the batch.
-        offset: Offset,
-        /// What is wrong with it.
-        source: BatchError,
-    },
-    /// A record cannot be understood.
-    #[error("the metadata log at offset {offset}: {source}")]
-    Record {
-        /// The record's offset.
-        offset: Offset,
-        /// What is wrong with it.
-        source: RecordError,
-    },
-    /// A record does not fit what came before.
-    #[error("the metadata log at offset {offset}: {source}")]
-    Image {
-        /// The record's offset.
-        offset: Offset,
-        /// Why it does not fit.
-        source: ImageError,
-    },
-    /// A record cannot be written.
-    #[error("record {offset} of a change: {problem}")]
-    Encode {
-        /// Its place in the change, from 0.
-        offset: Offset,
-        /// Why.
-        problem: String,
-    },
-    /// A snapshot cannot be read or written.
-    #[error("the metadata snapshot {name}: {source}")]
-    Snapshot {
-        /// Its file name.
-        name: String,
-        /// Why.
-        source: std::io::Error,
-    },
-}
+pub use error::ControllerError;
+pub use leadership::Leadership;
+pub use membership::{QuorumView, ReplicaView};
+pub use state_machine::Applied;
+pub use types::Voter;
+
+/// How many entries that a snapshot stands for are kept for those who are only a little behind.
+const KEPT_FOR_OTHERS: u64 = 1_000;
 
 /// When a snapshot is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,82 +82,352 @@ pub struct SnapshotLimits {
     pub interval_ms: i64,
 }
 
-/// The cluster's metadata and its log.
+/// How long the quorum waits for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuorumTiming {
+    /// How often a leader says that it leads.
+    pub heartbeat: Duration,
+    /// A leader of whom nothing was heard for the longer of the two is given up. Each voter then stands for election
+    /// after a time of its own, drawn anew each time, up to the shorter one.
+    pub election: (Duration, Duration),
+    /// How long a wish, and a connection, waits for its answer.
+    pub request: Duration,
+    /// What the drawn times come from; `None`: from the system. A simulation gives one, to have the same run again.
+    pub seed: Option<u64>,
+}
+
+impl Default for QuorumTiming {
+    /// A leader that is gone is replaced within 0.3 to 0.45 s, but for an election that nobody wins.
+    fn default() -> QuorumTiming {
+        QuorumTiming {
+            heartbeat: Duration::from_millis(50),
+            election: (Duration::from_millis(150), Duration::from_millis(300)),
+            request: Duration::from_secs(30),
+            seed: None,
+        }
+    }
+}
+
+/// What a controller is started with.
+#[derive(Debug, Clone)]
+pub struct ControllerOptions {
+    /// This node. Its host and port are where its controller listener is; a quorum of one uses neither.
+    pub node: Voter,
+    /// The first voters of a new cluster. A node that is not among them is an observer, until a leader hears of it.
+    pub voters: Vec<Voter>,
+    /// How others are reached.
+    pub doors: Doors,
+    /// Instead of connections through those doors.
+    pub network: Option<Arc<dyn QuorumNetwork>>,
+    /// The time that records and snapshots go by.
+    pub clock: SharedClock,
+    /// Whether an entry is on the disk before it counts.
+    pub durable: bool,
+    /// When a snapshot is due.
+    pub limits: SnapshotLimits,
+    /// How long the quorum waits for what.
+    pub timing: QuorumTiming,
+}
+
+/// The cluster's metadata, its log, and this node's part in the quorum.
 #[derive(Debug)]
 pub struct Controller {
-    image: RwLock<Image>,
-    /// Held over deciding, appending and applying, so that wishes come one after another.
-    journal: Mutex<Journal>,
+    core: Arc<Core>,
+}
+
+/// What the controller's tasks share.
+struct Core {
+    node: Voter,
+    voters: Vec<Voter>,
+    /// Another one each time that the disk took writes again (`revival`).
+    raft: RwLock<Raft>,
+    /// Told of each.
+    raised: watch::Sender<()>,
+    config: Arc<Config>,
     clock: SharedClock,
+    state: Arc<State>,
+    store: Arc<Store>,
+    peers: Arc<Peers>,
+    timing: QuorumTiming,
+    leadership: watch::Sender<Leadership>,
+    /// Told when a leader or a candidate that this node takes has spoken.
+    heard: Notify,
+    /// Held over deciding, writing and applying, so that wishes come one after another.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    tasks: Shutdown,
+    /// What a new cluster begins with, until it is there.
+    bootstrap: Mutex<Option<Vec<MetadataRecord>>>,
 }
 
 impl Controller {
-    /// The metadata that lies in `dir`, or that of a new cluster, which begins with `bootstrap`. With `durable`, each
-    /// change is on the disk before it takes effect.
-    pub fn open(
-        dir: &LogDir,
-        clock: SharedClock,
-        durable: bool,
-        limits: SnapshotLimits,
-        bootstrap: impl FnOnce() -> Vec<MetadataRecord>,
-    ) -> Result<Controller, ControllerError> {
-        let (journal, image) = Journal::open(dir, clock.now(), durable, limits)?;
-        let is_new = journal.is_empty();
-        let controller = Controller { image: RwLock::new(image), journal: Mutex::new(journal), clock };
-        if is_new {
-            controller.write(&mut controller.journal.lock(), &bootstrap())?;
-        }
-        Ok(controller)
-    }
-
-    /// Looks at the image. `look` must be short: changes wait for it.
-    pub fn read<R>(&self, look: impl FnOnce(&Image) -> R) -> R {
-        look(&self.image.read())
-    }
-
-    /// Changes the image by the records that `decide` comes to, once they are in the log.
+    /// Starts this node's part of the quorum with what lies in `dir`. A new cluster begins with `bootstrap`.
     ///
-    /// Waits for the disk: call it where a thread may. Fails as `decide` does, or with KAFKA_STORAGE_ERROR.
-    pub fn propose<T>(
+    /// Where this node alone votes, it leads when this returns, and the image is whole. Otherwise it goes on from what the
+    /// last snapshot says, and follows [`Controller::leader`].
+    ///
+    /// # Errors
+    /// The log, a snapshot or the vote cannot be read.
+    pub async fn start(
+        dir: &LogDir,
+        options: ControllerOptions,
+        bootstrap: impl FnOnce() -> Vec<MetadataRecord>,
+    ) -> Result<Arc<Controller>, ControllerError> {
+        let ControllerOptions { node, voters, doors, network, clock, durable, limits, timing } = options;
+        let (journal, restored) = storage::in_place(|| Journal::open(dir, &node, clock.now(), limits))?;
+        let (is_new, is_first_voter) = (journal.is_pristine(), voters.iter().any(|voter| voter.id == node.id));
+        let tasks = Shutdown::new();
+        let store = Arc::new(Store {
+            fs: dir.handles().fs().clone(),
+            dir: journal.folder(),
+            journal: Mutex::new(journal),
+            clock,
+            durable,
+            tasks: tasks.clone(),
+            installed: Notify::new(),
+            failure: Mutex::new(None),
+            voters: voters.clone(),
+        });
+        let state = Arc::new(State::new(restored));
+        let waits = doors.clock.clone();
+        let network = network.unwrap_or_else(|| Arc::new(Connections::new(doors, timing.request)));
+        let peers = Arc::new(Peers::new(node.clone(), network, waits.clone(), &voters));
+        let alone = is_first_voter && voters.len() == 1;
+        let config = config(&timing, alone)?;
+        let raft = revival::raise(node.id, &config, &peers, &store, &state).await?;
+        let core = Arc::new(Core {
+            leadership: watch::Sender::new(Leadership::default()),
+            heard: Notify::new(),
+            bootstrap: Mutex::new(is_first_voter.then(bootstrap)),
+            turn: Arc::default(),
+            node,
+            voters,
+            raft: RwLock::new(raft),
+            raised: watch::Sender::new(()),
+            config,
+            clock: waits,
+            state,
+            store,
+            peers,
+            timing,
+            tasks,
+        });
+        core.tasks.spawn(leadership::follow(core.clone()));
+        core.tasks.spawn(leadership::stand(core.clone()));
+        if is_new && is_first_voter {
+            core.found().await?;
+        }
+        core.lead_alone().await?;
+        core.bootstrap().await.map_err(|refusal| ended(&core.store, &refusal))?;
+        core.say();
+        Ok(Arc::new(Controller { core }))
+    }
+
+    /// Looks at the image, as far as this node has applied it. `look` must be short: changes wait for it.
+    pub fn read<R>(&self, look: impl FnOnce(&Image) -> R) -> R {
+        look(&self.core.state.image.read())
+    }
+
+    /// Changes the image by the records that `decide` comes to, once the quorum has them and they are applied here.
+    ///
+    /// `decide` sees the newest image. What it decided is carried out once or not at all, whether or not anybody still
+    /// waits.
+    ///
+    /// # Errors
+    /// As `decide` does. NOT_CONTROLLER where this node does not lead, or stopped to while it wrote: the change may be
+    /// carried out or not, and the next leader knows. REQUEST_TIMED_OUT where no majority answered in time: likewise.
+    /// KAFKA_STORAGE_ERROR where this node's log takes no more.
+    pub async fn propose<T: Send + 'static>(
+        &self,
+        decide: impl FnOnce(&Image) -> Result<(T, Vec<MetadataRecord>), Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        let core = self.core.clone();
+        // In a task of its own: were it given up half way, the next wish would be decided on an image without this one.
+        self.core.tasks.spawn(async move {
+            let done = core.carry_out(decide).await;
+            let _ = sender.send(done);
+        });
+        tokio::select! {
+            done = receiver => {
+                done.unwrap_or_else(|_| Err(Refusal::new(ErrorCode::NOT_CONTROLLER, "the controller is ending")))
+            }
+            // Alone, it does not depend on others when this ends.
+            () = async { self.core.clock.sleep(self.core.timing.request).await }, if self.core.has_others() => {
+                let sentence = "the controllers did not agree in time: the change may still be carried out";
+                Err(Refusal::new(ErrorCode::REQUEST_TIMED_OUT, sentence))
+            }
+        }
+    }
+
+    /// Who leads, and in which term.
+    pub fn leader(&self) -> watch::Receiver<Leadership> {
+        self.core.leadership.subscribe()
+    }
+
+    /// Hears of all that is applied here from now on, beginning with [`Applied::Snapshot`]: look at the whole image first.
+    pub fn subscribe(&self) -> mpsc::UnboundedReceiver<Applied> {
+        self.core.state.subscribe()
+    }
+
+    /// Has a snapshot written if the last one is old, and there is something new.
+    pub fn snapshot_if_due(&self) {
+        let core = &self.core;
+        if core.store.journal.lock().snapshot_due(core.state.end(), core.store.clock.now()) {
+            core.state.snapshot_due.notify_one();
+        }
+    }
+
+    /// Ends this node's part, makes sure that all is on the disk, and closes the log.
+    ///
+    /// # Errors
+    /// The log could not be synced or closed.
+    pub async fn close(&self) -> Result<(), ControllerError> {
+        self.kill().await;
+        self.core.store.work_at_last(|store| store.journal.lock().close(store.clock.now())).await
+    }
+
+    /// Ends this node's part as a crash would: nothing is synced, nothing is closed. What was written is what the system
+    /// has.
+    pub async fn kill(&self) {
+        self.core.tasks.begin();
+        // A task that panicked has said so.
+        let _ = self.core.raft().shutdown().await;
+        self.core.tasks.finish().await;
+        self.core.state.end_subscriptions();
+        self.core.leadership.send_replace(Leadership::default());
+    }
+}
+
+impl Drop for Controller {
+    /// Nobody wishes or asks any more: the tasks end, and openraft with the last of them.
+    fn drop(&mut self) {
+        self.core.tasks.begin();
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("node", &self.node).field("leadership", &*self.leadership.borrow()).finish()
+    }
+}
+
+impl Core {
+    fn raft(&self) -> Raft {
+        self.raft.read().clone()
+    }
+
+    /// Begins a new cluster, or leaves that to another voter.
+    async fn found(self: &Arc<Self>) -> Result<(), ControllerError> {
+        if self.voters.iter().all(|voter| voter.id >= self.node.id) {
+            return self.initialize().await;
+        }
+        // Another one begins; it may not be there.
+        let core = self.clone();
+        self.tasks.spawn(async move { core.initialize_later().await });
+        Ok(())
+    }
+
+    async fn initialize(&self) -> Result<(), ControllerError> {
+        let voters: BTreeMap<NodeId, Voter> = self.voters.iter().map(|voter| (voter.id, voter.clone())).collect();
+        match self.raft().initialize(voters).await {
+            Ok(()) => Ok(()),
+            // Another one was faster.
+            Err(error) if error.api_error().is_some() => Ok(()),
+            Err(error) => Err(ended(&self.store, &error)),
+        }
+    }
+
+    /// Begins the cluster where the voter who should does not.
+    async fn initialize_later(&self) {
+        let rank = self.voters.iter().filter(|voter| voter.id < self.node.id).count();
+        let wait = self.timing.election.1 * 2 * u32::try_from(rank).unwrap_or(1);
+        tokio::select! {
+            () = self.clock.sleep(wait) => {}
+            () = self.tasks.begun() => return,
+        }
+        if let Err(error) = self.initialize().await {
+            tracing::error!(%error, "the quorum could not begin");
+        }
+    }
+
+    async fn carry_out<T>(
         &self,
         decide: impl FnOnce(&Image) -> Result<(T, Vec<MetadataRecord>), Refusal>,
     ) -> Result<T, Refusal> {
-        let mut journal = self.journal.lock();
-        let (answer, records) = self.read(decide)?;
-        self.write(&mut journal, &records).map_err(|error| {
+        let turn = self.turn.clone().lock_owned().await;
+        self.revive().await.map_err(|error| Refusal::new(ErrorCode::KAFKA_STORAGE_ERROR, error.to_string()))?;
+        let Some(term) = self.deciding_term() else { return Err(self.not_controller()) };
+        let (answer, records) = decide(&self.state.image.read())?;
+        if records.is_empty() {
+            return Ok(answer);
+        }
+        let refuse = |error: ControllerError| {
             tracing::error!(%error, "a change of the cluster's metadata was not written");
             Refusal::new(ErrorCode::KAFKA_STORAGE_ERROR, error.to_string())
-        })?;
-        Ok(answer)
-    }
-
-    /// Writes a snapshot if the last one is old, and there is something new.
-    pub fn snapshot_if_due(&self) {
-        self.snapshot(&mut self.journal.lock());
-    }
-
-    fn snapshot(&self, journal: &mut Journal) {
-        if let Err(error) = journal.snapshot_if_due(&self.image.read(), self.clock.now()) {
-            tracing::warn!(%error, "a snapshot of the metadata was not written: its log goes on");
+        };
+        let batch = batches::records_batch(&records, self.store.clock.now()).map_err(refuse)?;
+        let wish = Wish { term, records: records.into(), batch };
+        let mut written = self.raft().client_write_ff(wish).await.map_err(|error| self.stopped(&error))?;
+        let written = tokio::select! {
+            written = &mut written => written,
+            // What becomes of it the next leader decides; another wish of ours is decided on what that one has.
+            () = self.term_is_over(term) => {
+                drop(turn);
+                written.await
+            }
+        };
+        match written {
+            Ok(Ok(ClientWriteResponse { data: Outcome::Applied, .. })) => Ok(answer),
+            Ok(Ok(_)) => Err(self.not_controller()),
+            Ok(Err(ClientWriteError::ForwardToLeader(_) | ClientWriteError::ChangeMembershipError(_))) => {
+                Err(self.not_controller())
+            }
+            Err(_) => Err(self.stopped(&Fatal::Stopped)),
         }
     }
 
-    /// Makes sure that all is on the disk, and closes the log.
-    pub fn close(&self) -> Result<(), ControllerError> {
-        self.journal.lock().close(self.clock.now())
+    fn not_controller(&self) -> Refusal {
+        let leadership = self.leadership.borrow();
+        let sentence = match &leadership.leader {
+            Some(leader) if leader.id != self.node.id => format!("{leader} leads, and not controller {}", self.node.id),
+            _ => format!("controller {} does not lead", self.node.id),
+        };
+        Refusal::new(ErrorCode::NOT_CONTROLLER, sentence)
     }
 
-    fn write(&self, journal: &mut Journal, records: &[MetadataRecord]) -> Result<(), ControllerError> {
-        if records.is_empty() {
-            return Ok(());
+    /// openraft has ended: because the disk failed, or because the controller ends.
+    fn stopped(&self, error: &Fatal<NodeId>) -> Refusal {
+        match self.store.failure.lock().clone() {
+            Some(failure) => Refusal::new(ErrorCode::KAFKA_STORAGE_ERROR, failure),
+            None if matches!(error, Fatal::Stopped) => {
+                Refusal::new(ErrorCode::NOT_CONTROLLER, "the controller is ending")
+            }
+            None => Refusal::new(ErrorCode::UNKNOWN_SERVER_ERROR, error.to_string()),
         }
-        let first = journal.append(records, self.clock.now())?;
-        let mut image = self.image.write();
-        for (offset, record) in (first..).zip(records) {
-            image.apply(record).map_err(|source| ControllerError::Image { offset, source })?;
-        }
-        drop(image);
-        self.snapshot(journal);
-        Ok(())
     }
+}
+
+/// Why the quorum has ended: the storage's own words, where it has some.
+fn ended(store: &Store, error: &dyn std::fmt::Display) -> ControllerError {
+    let failure = store.failure.lock().clone();
+    ControllerError::Ended(failure.unwrap_or_else(|| error.to_string()))
+}
+
+fn config(timing: &QuorumTiming, alone: bool) -> Result<Arc<Config>, ControllerError> {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let config = Config {
+        cluster_name: "strandline".to_owned(),
+        heartbeat_interval: millis(timing.heartbeat),
+        election_timeout_min: millis(timing.election.0),
+        election_timeout_max: millis(timing.election.1),
+        install_snapshot_timeout: millis(timing.request),
+        snapshot_policy: SnapshotPolicy::Never,
+        // `leadership::stand` does that: openraft draws each node's time only once, so that two that draw about the same
+        // one would go on taking each other's votes.
+        enable_elect: false,
+        max_in_snapshot_log_to_keep: if alone { 0 } else { KEPT_FOR_OTHERS },
+        ..Config::default()
+    };
+    let config = config.validate().map_err(|error| ControllerError::Ended(error.to_string()))?;
+    Ok(Arc::new(config))
 }

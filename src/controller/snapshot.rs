@@ -4,11 +4,12 @@
 //! __cluster_metadata-0/00000000000000001234-0000000003.checkpoint     all before offset 1234; its last record is of epoch 3
 //! +----------------+------------+-----+------------+----------------+
 //! | control batch: | records of | ... | records of | control batch: |
-//! | header, quorum | the image  |     | the image  | footer         |
+//! | header, voters | the image  |     | the image  | footer         |
 //! +----------------+------------+-----+------------+----------------+
 //! ```
-//! A log's batches, with offsets of their own from 0 on. What Apache Kafka wrote of its quorum (the version of its
-//! protocol, the voters) is handed on from snapshot to snapshot.
+//! A log's batches, with offsets of their own from 0 on. The header says, in a tag of ours, which entry was the last one
+//! in it (its term and its number), and which one the voters come from; `control` draws both. One without the tag was
+//! written by Apache Kafka or by an earlier version of ours, for a quorum of one.
 //!
 //! Crash: it is written as `.checkpoint.part`, synced, renamed, and the name synced, and only then do older ones go and the
 //! log below it. A part that is left over goes when the log is opened.
@@ -18,21 +19,21 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::ControllerError;
+use super::batches::MAX_BATCH;
+use super::control;
+use super::error::ControllerError;
+use super::types::{LogId, Membership, StoredMembership};
 use crate::common::ids::{LeaderEpoch, Offset, Timestamp};
 use crate::log::fs::{FileSystem, OpenMode, read_file, remove_if_there, with_suffix};
-use crate::metadata::MetadataRecord;
-use crate::record::{BatchBuilder, BatchOptions};
+use crate::metadata::{Image, MetadataRecord};
+use crate::record::{BatchBuilder, BatchOptions, ControlType, batches};
 
 /// The largest snapshot that is read.
-const MAX_LEN: usize = 1 << 30;
+pub(super) const MAX_LEN: usize = 1 << 30;
 /// How large a batch of it gets.
 const BATCH: usize = 1 << 20;
 const EXTENSION: &str = ".checkpoint";
 const PART: &str = ".part";
-/// The kinds of the control records that begin and end it.
-const HEADER: i16 = 3;
-const FOOTER: i16 = 4;
 
 /// Which snapshot it is: the first offset that is not in it, and the epoch of its last record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,44 +43,37 @@ pub(super) struct SnapshotId {
 }
 
 impl SnapshotId {
-    /// Its file's name.
+    /// Its file's name, and what controllers call it among themselves.
     pub(super) fn name(self) -> String {
         format!("{:020}-{:010}{EXTENSION}", self.offset, self.epoch)
     }
 
-    fn of(name: &str) -> Option<SnapshotId> {
+    pub(super) fn of(name: &str) -> Option<SnapshotId> {
         let (offset, epoch) = name.strip_suffix(EXTENSION)?.split_once('-')?;
         Some(SnapshotId { offset: offset.parse().ok()?, epoch: epoch.parse().ok()? })
     }
 }
 
-/// What Apache Kafka's quorum wrote about itself: the key and value of a control record, the last one of each kind.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Quorum(Vec<(Bytes, Bytes)>);
-
-impl Quorum {
-    /// Takes note of a control record of the quorum; it takes the place of the one of its kind.
-    pub(super) fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.0.retain(|(known, _)| known != key);
-        self.0.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
-        self.0.sort_unstable();
-    }
+/// What a snapshot says.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) image: Image,
+    /// Its last entry and its voters; `None` for one that knows no entries.
+    pub(super) position: Option<(LogId, StoredMembership)>,
 }
 
 /// The bytes of a snapshot.
 pub(super) fn encode(
     id: SnapshotId,
     records: &[MetadataRecord],
-    quorum: &Quorum,
+    last: LogId,
+    membership: &StoredMembership,
     now: Timestamp,
 ) -> Result<Vec<u8>, ControllerError> {
-    let mut out = Writer { id, now, next: 0, bytes: Vec::new() };
-    // Version 0, the time of the last record, no tagged fields.
-    let header = [&[0, 0][..], &now.to_be_bytes(), &[0]].concat();
-    let mut batch = out.control(HEADER, &header);
-    for (key, value) in &quorum.0 {
-        batch.append(now, Some(key), Some(value), std::iter::empty());
-    }
+    let mut out = Writer { id, next: 0, bytes: Vec::new() };
+    let mut batch = out.begin(true);
+    control::put(&mut batch, ControlType::SnapshotHeader, &control::snapshot_header(last, membership, now)?, now);
+    control::put_membership(&mut batch, membership.membership(), now)?;
     out.put(batch)?;
     let mut batch = out.begin(false);
     for (offset, record) in (0..).zip(records) {
@@ -93,7 +87,8 @@ pub(super) fn encode(
     if !batch.is_empty() {
         out.put(batch)?;
     }
-    let footer = out.control(FOOTER, &[0, 0, 0]);
+    let mut footer = out.begin(true);
+    control::put(&mut footer, ControlType::SnapshotFooter, &[0, 0, 0], now);
     out.put(footer)?;
     Ok(out.bytes)
 }
@@ -101,7 +96,6 @@ pub(super) fn encode(
 /// Batches one behind the other.
 struct Writer {
     id: SnapshotId,
-    now: Timestamp,
     next: Offset,
     bytes: Vec<u8>,
 }
@@ -112,13 +106,6 @@ impl Writer {
         BatchBuilder::new(BatchOptions { base_offset, leader_epoch, control, ..BatchOptions::default() })
     }
 
-    fn control(&self, kind: i16, value: &[u8]) -> BatchBuilder {
-        let mut batch = self.begin(true);
-        let key = [[0, 0], kind.to_be_bytes()].concat();
-        batch.append(self.now, Some(&key), Some(value), std::iter::empty());
-        batch
-    }
-
     fn put(&mut self, batch: BatchBuilder) -> Result<(), ControllerError> {
         let count = batch.record_count();
         let built = batch.build().map_err(|source| ControllerError::Batch { offset: self.next, source })?;
@@ -126,6 +113,45 @@ impl Writer {
         self.next += Offset::from(count);
         Ok(())
     }
+}
+
+/// Reads a snapshot.
+pub(super) fn decode(bytes: &[u8]) -> Result<Content, ControllerError> {
+    let mut image = Image::default();
+    let (mut header, mut voters): (_, Option<Membership>) = (None, None);
+    let mut at = 0;
+    for batch in batches(bytes) {
+        let fail = |source| ControllerError::Batch { offset: at, source };
+        let batch = batch.map_err(fail)?;
+        batch.verify_crc().map_err(fail)?;
+        let body = batch.body(MAX_BATCH).map_err(fail)?;
+        for record in body.iter() {
+            let record = record.map_err(fail)?;
+            let Some(value) = record.value else { continue };
+            if !batch.is_control() {
+                apply(&mut image, value, record.offset)?;
+                continue;
+            }
+            match record.key.and_then(ControlType::from_key) {
+                Some(ControlType::SnapshotHeader) => header = control::read_snapshot_header(value)?,
+                Some(ControlType::KRaftVoters) => voters = control::read_membership(value, record.offset)?,
+                _ => {}
+            }
+        }
+        at = batch.next_offset();
+    }
+    let position = match (header, voters) {
+        (Some((last, of)), Some(voters)) => Some((last, StoredMembership::new(of, voters))),
+        _ => None,
+    };
+    Ok(Content { image, position })
+}
+
+/// Applies one record.
+pub(super) fn apply(image: &mut Image, value: &[u8], offset: Offset) -> Result<(), ControllerError> {
+    let record = MetadataRecord::decode(Bytes::copy_from_slice(value))
+        .map_err(|source| ControllerError::Record { offset, source })?;
+    image.apply(&record).map_err(|source| ControllerError::Image { offset, source })
 }
 
 /// Writes a snapshot; when this returns it is safe, also by its name.
@@ -153,8 +179,13 @@ pub(super) fn newest(fs: &dyn FileSystem, dir: &Path) -> Result<Option<(Snapshot
         newest = newest.max(SnapshotId::of(&entry.name));
     }
     let Some(id) = newest else { return Ok(None) };
+    Ok(read(fs, dir, id)?.map(|bytes| (id, bytes)))
+}
+
+/// The bytes of a snapshot that lies in `dir`.
+pub(super) fn read(fs: &dyn FileSystem, dir: &Path, id: SnapshotId) -> Result<Option<Bytes>, ControllerError> {
     let bytes = read_file(fs, &dir.join(id.name()), MAX_LEN).map_err(failed(&id.name()))?;
-    Ok(bytes.map(|bytes| (id, Bytes::from(bytes))))
+    Ok(bytes.map(Bytes::from))
 }
 
 /// Removes the snapshots that are older than `id`.

@@ -7,7 +7,7 @@ use strandline::broker::served_apis;
 
 /// The table of APIs, in the order of their keys.
 fn table() -> String {
-    let mut apis = served_apis().to_vec();
+    let mut apis = served_apis();
     apis.sort_unstable();
     let mut table = String::from("| key | API | versions |\n|---:|---|---|\n");
     for api in apis {

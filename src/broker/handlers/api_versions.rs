@@ -59,6 +59,7 @@ pub(super) fn unsupported() -> ApiVersionsResponse {
 fn served() -> Vec<ApiVersion> {
     let mut keys: Vec<ApiVersion> = super::SERVED
         .iter()
+        .filter(|key| !key.is_internal())
         .map(|key| {
             let versions = key.spec().advertised;
             ApiVersion {

@@ -70,6 +70,9 @@ served! {
     DescribeProducers => describe_producers,
     ListConfigResources => list_config_resources,
     DescribeTopicPartitions => describe_topic_partitions,
+    QuorumVote => quorum_vote,
+    QuorumAppend => quorum_append,
+    QuorumSnapshot => quorum_snapshot,
 }
 
 /// Who asks, and in which version.

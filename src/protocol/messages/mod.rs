@@ -4,6 +4,7 @@
 //! its columns, says [`message`](mod@crate::protocol::message). Structs have Kafka's names, which meet between files (each
 //! of two has a `NodeEndpoint`): they are reached through their module.
 
+pub mod add_raft_voter;
 pub mod alter_configs;
 pub mod api_versions;
 pub mod create_partitions;
@@ -16,6 +17,7 @@ pub mod describe_configs;
 pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_producers;
+pub mod describe_quorum;
 pub mod describe_topic_partitions;
 pub mod fetch;
 pub mod find_coordinator;
@@ -33,6 +35,10 @@ pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod quorum_append;
+pub mod quorum_snapshot;
+pub mod quorum_vote;
+pub mod remove_raft_voter;
 pub mod sync_group;
 
 #[cfg(test)]

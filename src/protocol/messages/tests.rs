@@ -23,9 +23,12 @@ macro_rules! each_message {
             describe_configs::DescribeConfigsRequest, alter_configs::AlterConfigsRequest,
             describe_log_dirs::DescribeLogDirsRequest, create_partitions::CreatePartitionsRequest,
             delete_groups::DeleteGroupsRequest, incremental_alter_configs::IncrementalAlterConfigsRequest,
-            offset_delete::OffsetDeleteRequest, describe_cluster::DescribeClusterRequest,
+            offset_delete::OffsetDeleteRequest, describe_quorum::DescribeQuorumRequest, describe_cluster::DescribeClusterRequest,
             describe_producers::DescribeProducersRequest, list_config_resources::ListConfigResourcesRequest,
-            describe_topic_partitions::DescribeTopicPartitionsRequest)
+            describe_topic_partitions::DescribeTopicPartitionsRequest,
+            add_raft_voter::AddRaftVoterRequest, remove_raft_voter::RemoveRaftVoterRequest,
+            quorum_vote::QuorumVoteRequest, quorum_append::QuorumAppendRequest,
+            quorum_snapshot::QuorumSnapshotRequest)
     };
     (@ $check:ident $arguments:tt $($request:ty),+) => {
         $(

@@ -1,0 +1,184 @@
+//! Who votes and who only listens, how far each is, and how that changes.
+//!
+//! An observer has the log and no vote: a broker that is no controller, or a controller that is to become a voter and
+//! catches up first. openraft calls it a learner. A voter that goes stays an observer.
+
+use std::collections::BTreeSet;
+
+use openraft::ChangeMembers;
+use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
+
+use super::types::{Types, Voter, epoch};
+use super::{Controller, Core};
+use crate::common::ids::{LeaderEpoch, NodeId, Offset, Timestamp, Uuid};
+use crate::metadata::Refusal;
+use crate::protocol::ErrorCode;
+
+/// How the quorum stands, as its leader sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuorumView {
+    /// Who leads; -1 for nobody.
+    pub leader: NodeId,
+    /// The newest term.
+    pub epoch: LeaderEpoch,
+    /// The offset up to which this node has applied what is committed.
+    pub high_watermark: Offset,
+    /// Those who vote.
+    pub voters: Vec<ReplicaView>,
+    /// Those who only listen.
+    pub observers: Vec<ReplicaView>,
+}
+
+/// One replica of the metadata log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaView {
+    /// Who it is, and where.
+    pub voter: Voter,
+    /// The offset up to which it has the log; -1 where this node does not know.
+    pub log_end_offset: Offset,
+    /// When it was last heard of; -1 where this node does not know.
+    pub last_fetch: Timestamp,
+    /// When it last had all; -1 where this node does not know.
+    pub last_caught_up: Timestamp,
+}
+
+type Changed = RaftError<NodeId, ClientWriteError<NodeId, Voter>>;
+
+impl Core {
+    /// Whether there is anybody but this node.
+    pub(super) fn has_others(&self) -> bool {
+        self.raft().server_metrics().borrow().membership_config.nodes().count() > 1
+    }
+
+    fn refused(&self, error: &Changed) -> Refusal {
+        match error {
+            RaftError::Fatal(error) => self.stopped(error),
+            RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => self.not_controller(),
+            RaftError::APIError(ClientWriteError::ChangeMembershipError(change)) => match change {
+                ChangeMembershipError::InProgress(_) => {
+                    Refusal::new(ErrorCode::REQUEST_TIMED_OUT, "another change of the voters is under way")
+                }
+                ChangeMembershipError::EmptyMembership(_) => {
+                    Refusal::new(ErrorCode::INVALID_REQUEST, "the last voter cannot be taken out")
+                }
+                ChangeMembershipError::LearnerNotFound(error) => {
+                    Refusal::new(ErrorCode::VOTER_NOT_FOUND, error.to_string())
+                }
+            },
+        }
+    }
+
+    async fn change(&self, change: ChangeMembers<NodeId, Voter>) -> Result<(), Refusal> {
+        let changed = self.raft().change_membership(change, true).await;
+        changed.map(|_: openraft::raft::ClientWriteResponse<Types>| ()).map_err(|error| self.refused(&error))
+    }
+}
+
+impl Controller {
+    /// How the quorum stands.
+    pub fn quorum(&self) -> QuorumView {
+        let core = &self.core;
+        let metrics = core.raft().metrics().borrow().clone();
+        let membership = metrics.membership_config.membership();
+        let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
+        let now = core.store.clock.now();
+        let (journal, end) = (core.store.journal.lock(), core.state.end());
+        let log_end = journal.end();
+        let view = |(id, voter): (&NodeId, &Voter)| {
+            let matching = metrics.replication.as_ref().and_then(|all| all.get(id).copied()).flatten();
+            let us = *id == core.node.id;
+            let has = if us { Some(log_end) } else { matching.and_then(|id| journal.end_of(id.index)) };
+            let known = us || matching.is_some();
+            ReplicaView {
+                voter: core.peers.located(voter),
+                log_end_offset: has.unwrap_or(-1),
+                last_fetch: if known { now } else { -1 },
+                last_caught_up: if has.is_some_and(|has| has >= end) { now } else { -1 },
+            }
+        };
+        QuorumView {
+            leader: metrics.current_leader.unwrap_or(-1),
+            epoch: epoch(metrics.current_term),
+            high_watermark: end,
+            voters: membership.nodes().filter(|(id, _)| voters.contains(id)).map(view).collect(),
+            observers: membership.nodes().filter(|(id, _)| !voters.contains(id)).map(view).collect(),
+        }
+    }
+
+    /// Makes a node a voter: it catches up first.
+    ///
+    /// # Errors
+    /// NOT_CONTROLLER where this node does not lead, DUPLICATE_VOTER where the node is one, REQUEST_TIMED_OUT where it does
+    /// not catch up in time: it is an observer then.
+    pub async fn add_voter(&self, voter: Voter) -> Result<(), Refusal> {
+        let core = &self.core;
+        core.deciding_term().ok_or_else(|| core.not_controller())?;
+        let membership = core.raft().server_metrics().borrow().membership_config.clone();
+        if membership.voter_ids().any(|id| id == voter.id) {
+            let sentence = format!("node {} is a voter already", voter.id);
+            return Err(Refusal::new(ErrorCode::DUPLICATE_VOTER, sentence));
+        }
+        let id = voter.id;
+        self.add_observer(voter).await?;
+        let caught_up = async {
+            let mut metrics = core.raft().metrics();
+            let target = metrics.borrow().last_log_index;
+            let there = metrics.wait_for(|metrics| {
+                let all = metrics.replication.as_ref();
+                let matching = all.and_then(|all| all.get(&id).copied()).flatten();
+                all.is_none() || matching.map(|matching| matching.index) >= target
+            });
+            there.await.is_ok()
+        };
+        let there = tokio::select! {
+            there = caught_up => there,
+            () = core.clock.sleep(core.timing.request) => false,
+        };
+        if !there {
+            let sentence = format!("node {id} does not catch up with the metadata log");
+            return Err(Refusal::new(ErrorCode::REQUEST_TIMED_OUT, sentence));
+        }
+        core.change(ChangeMembers::AddVoterIds(BTreeSet::from([id]))).await
+    }
+
+    /// Lets a node have the log without a vote, or takes note that one that has it is elsewhere now.
+    ///
+    /// # Errors
+    /// NOT_CONTROLLER where this node does not lead.
+    pub async fn add_observer(&self, observer: Voter) -> Result<(), Refusal> {
+        let core = &self.core;
+        core.deciding_term().ok_or_else(|| core.not_controller())?;
+        core.peers.learn(observer.id, &observer.host, observer.port);
+        let membership = core.raft().server_metrics().borrow().membership_config.clone();
+        let id = observer.id;
+        match membership.nodes().find(|(known, _)| **known == id) {
+            Some((_, known)) if *known == observer => Ok(()),
+            Some(_) => core.change(ChangeMembers::SetNodes([(id, observer)].into())).await,
+            None => {
+                let added = core.raft().add_learner(id, observer, false).await;
+                added.map(|_| ()).map_err(|error| core.refused(&error))
+            }
+        }
+    }
+
+    /// Takes a voter's vote; it stays an observer.
+    ///
+    /// # Errors
+    /// NOT_CONTROLLER where this node does not lead, VOTER_NOT_FOUND where there is no voter of this id and directory,
+    /// INVALID_REQUEST for the last one.
+    pub async fn remove_voter(&self, id: NodeId, directory_id: Uuid) -> Result<(), Refusal> {
+        let core = &self.core;
+        core.deciding_term().ok_or_else(|| core.not_controller())?;
+        let membership = core.raft().server_metrics().borrow().membership_config.clone();
+        let voter = membership.voter_ids().find(|voter| *voter == id);
+        let voter = voter.and_then(|id| membership.membership().get_node(&id));
+        let is_it = |voter: &&Voter| {
+            voter.directory_id == directory_id || voter.directory_id.is_zero() || directory_id.is_zero()
+        };
+        if voter.filter(is_it).is_none() {
+            let sentence = format!("there is no voter {id} with the directory {directory_id}");
+            return Err(Refusal::new(ErrorCode::VOTER_NOT_FOUND, sentence));
+        }
+        core.change(ChangeMembers::RemoveVoters(BTreeSet::from([id]))).await
+    }
+}

@@ -1,0 +1,239 @@
+//! Three voters and five: elected, cut off, brought back.
+
+use super::*;
+
+/// Some voters, each with a disk of its own.
+struct Quorum {
+    net: Arc<Net>,
+    clock: Arc<ManualClock>,
+    ids: Vec<NodeId>,
+    disks: HashMap<NodeId, MemoryFs>,
+    nodes: HashMap<NodeId, Arc<Controller>>,
+    limits: SnapshotLimits,
+}
+
+impl Quorum {
+    async fn start(count: NodeId, limits: SnapshotLimits) -> Quorum {
+        let ids: Vec<NodeId> = (1..=count).collect();
+        let disks = ids.iter().map(|id| (*id, MemoryFs::new())).collect();
+        let mut quorum = Quorum {
+            net: Arc::default(),
+            clock: ManualClock::new(NOW),
+            ids: ids.clone(),
+            disks,
+            nodes: HashMap::new(),
+            limits,
+        };
+        for id in ids {
+            quorum.run(id).await;
+        }
+        quorum
+    }
+
+    async fn run(&mut self, id: NodeId) {
+        let ids = self.ids.clone();
+        let node = start(&self.disks[&id], &self.clock, self.limits, (&self.net, id, &ids)).await.unwrap();
+        self.nodes.insert(id, node);
+    }
+
+    async fn kill(&mut self, id: NodeId) {
+        self.nodes.remove(&id).unwrap().kill().await;
+        self.net.nodes.lock().remove(&id);
+    }
+
+    fn others(&self, id: NodeId) -> Vec<NodeId> {
+        self.ids.iter().copied().filter(|other| *other != id).collect()
+    }
+
+    async fn leader(&self, among: &[NodeId]) -> NodeId {
+        let nodes: Vec<_> = among.iter().map(|id| &self.nodes[id]).collect();
+        soon(leader(&nodes)).await.core.node.id
+    }
+
+    async fn arrived(&self, name: &str) {
+        for node in self.nodes.values() {
+            soon(arrived(node, name)).await;
+        }
+    }
+
+    async fn stop(self) {
+        for node in self.nodes.values() {
+            node.close().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_voters_elect_one_leader_and_have_the_same_image() {
+    let quorum = Quorum::start(3, NEVER).await;
+    let leader = quorum.leader(&[1, 2, 3]).await;
+    let epoch = quorum.nodes[&leader].leader().borrow().epoch;
+    for node in quorum.nodes.values() {
+        let seen = |known: &Leadership| known.leader.as_ref().is_some_and(|known| known.id == leader);
+        let known = soon(async { node.leader().wait_for(seen).await.unwrap().clone() }).await;
+        assert_eq!((known.epoch, known.is_us), (epoch, node.core.node.id == leader));
+    }
+    make(&quorum.nodes[&leader], "tide").await.unwrap();
+    assert!(has(&quorum.nodes[&leader], "tide"), "it is applied when it is answered");
+    quorum.arrived("tide").await;
+    let images: Vec<Image> = quorum.nodes.values().map(|node| image(node)).collect();
+    assert!(images.iter().all(|other| *other == images[0]));
+    assert_eq!(images[0].features().len(), 1, "what a cluster begins with is there once");
+    for id in quorum.others(leader) {
+        assert_eq!(make(&quorum.nodes[&id], "ebb").await.unwrap_err().code, ErrorCode::NOT_CONTROLLER);
+    }
+    quorum.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_voter_need_not_be_there_for_a_cluster_to_begin() {
+    let mut quorum = Quorum::start(0, NEVER).await;
+    quorum.ids = vec![1, 2, 3];
+    for id in [2, 3] {
+        quorum.disks.insert(id, MemoryFs::new());
+        quorum.run(id).await;
+    }
+    let leader = quorum.leader(&[2, 3]).await;
+    make(&quorum.nodes[&leader], "tide").await.unwrap();
+    quorum.disks.insert(1, MemoryFs::new());
+    quorum.run(1).await;
+    quorum.arrived("tide").await;
+    quorum.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_cut_off_is_replaced_and_what_it_wished_is_nowhere() {
+    let quorum = Quorum::start(3, NEVER).await;
+    let old = quorum.leader(&[1, 2, 3]).await;
+    make(&quorum.nodes[&old], "before").await.unwrap();
+    quorum.arrived("before").await;
+    let others = quorum.others(old);
+    quorum.net.cut(old, &others);
+    let (lonely, node) = (topic("lonely"), quorum.nodes[&old].clone());
+    let wish = tokio::spawn(async move { node.propose(move |_| Ok(((), lonely))).await });
+    let new = within(Duration::from_secs(1), quorum.leader(&others)).await;
+    let mut known = quorum.nodes[&old].leader();
+    soon(known.wait_for(|known| !known.is_us)).await.unwrap();
+    make(&quorum.nodes[&new], "after").await.unwrap();
+    assert!(!has(&quorum.nodes[&old], "after"));
+
+    quorum.net.heal();
+    quorum.arrived("after").await;
+    let refused = soon(wish).await.unwrap().unwrap_err();
+    assert_eq!(refused.code, ErrorCode::NOT_CONTROLLER, "{refused}");
+    make(&quorum.nodes[&new], "last").await.unwrap();
+    quorum.arrived("last").await;
+    assert!(quorum.nodes.values().all(|node| !has(node, "lonely")));
+    quorum.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wish_that_no_majority_hears_is_answered_with_a_timeout_and_is_carried_out_later() {
+    let quorum = Quorum::start(3, NEVER).await;
+    let leader = quorum.leader(&[1, 2, 3]).await;
+    for id in quorum.others(leader) {
+        // They neither hear nor elect.
+        quorum.net.cut(id, &quorum.others(id));
+    }
+    let refused = make(&quorum.nodes[&leader], "late").await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::REQUEST_TIMED_OUT, "{refused}");
+    quorum.net.heal();
+    // Whoever leads now, it is there or not, and for all the same.
+    let leader = quorum.leader(&[1, 2, 3]).await;
+    make(&quorum.nodes[&leader], "next").await.unwrap();
+    quorum.arrived("next").await;
+    let late: Vec<bool> = quorum.nodes.values().map(|node| has(node, "late")).collect();
+    assert!(late.iter().all(|has| *has == late[0]), "{late:?}");
+    quorum.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_voter_that_lost_power_catches_up() {
+    for limits in [NEVER, OFTEN] {
+        let mut quorum = Quorum::start(3, limits).await;
+        let leader = quorum.leader(&[1, 2, 3]).await;
+        make(&quorum.nodes[&leader], "before").await.unwrap();
+        quorum.arrived("before").await;
+        let gone = quorum.others(leader)[0];
+        let vote = quorum.nodes[&gone].core.store.journal.lock().vote().unwrap().unwrap();
+        quorum.kill(gone).await;
+        for n in 0..40 {
+            make(&quorum.nodes[&leader], &format!("tide {n}")).await.unwrap();
+        }
+        let disk = &quorum.disks[&gone];
+        let image_of_disk = disk.crash(disk.operations(), &mut |_| 0);
+        quorum.disks.insert(gone, image_of_disk);
+        quorum.run(gone).await;
+        let found = quorum.nodes[&gone].core.store.journal.lock().vote().unwrap().unwrap();
+        assert!(found.leader_id.term >= vote.leader_id.term, "a vote is not forgotten");
+        quorum.arrived("tide 39").await;
+        assert_eq!(image(&quorum.nodes[&gone]), image(&quorum.nodes[&leader]));
+        quorum.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_far_behind_is_given_the_snapshot() {
+    let mut quorum = Quorum::start(3, OFTEN).await;
+    let leader = quorum.leader(&[1, 2, 3]).await;
+    let gone = quorum.others(leader)[0];
+    quorum.kill(gone).await;
+    for n in 0..KEPT_FOR_OTHERS + 200 {
+        make(&quorum.nodes[&leader], &format!("tide {n}")).await.unwrap();
+    }
+    assert!(quorum.nodes[&leader].core.store.journal.lock().purged().is_some());
+    quorum.run(gone).await;
+    let mut heard = quorum.nodes[&gone].subscribe();
+    assert!(matches!(heard.recv().await, Some(Applied::Snapshot)), "the first is to look at all");
+    // First what it has itself, then the image as a whole.
+    while let Applied::Records { offset, .. } = soon(heard.recv()).await.unwrap() {
+        assert!(offset < 200, "{offset} came as records");
+    }
+    make(&quorum.nodes[&leader], "last").await.unwrap();
+    quorum.arrived("last").await;
+    assert_eq!(image(&quorum.nodes[&gone]), image(&quorum.nodes[&leader]));
+    // And so it is when it comes back.
+    quorum.kill(gone).await;
+    quorum.run(gone).await;
+    quorum.arrived("last").await;
+    assert_eq!(image(&quorum.nodes[&gone]), image(&quorum.nodes[&leader]));
+    quorum.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_voters_go_on_without_two() {
+    let mut quorum = Quorum::start(5, NEVER).await;
+    let first = quorum.leader(&[1, 2, 3, 4, 5]).await;
+    make(&quorum.nodes[&first], "before").await.unwrap();
+    let second = quorum.others(first)[0];
+    quorum.kill(first).await;
+    quorum.kill(second).await;
+    let left: Vec<NodeId> = quorum.nodes.keys().copied().collect();
+    let leader = quorum.leader(&left).await;
+    assert!(has(&quorum.nodes[&leader], "before"), "what was answered is there");
+    make(&quorum.nodes[&leader], "after").await.unwrap();
+    quorum.arrived("after").await;
+    quorum.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_of_them_come_back_with_what_was_answered() {
+    let mut quorum = Quorum::start(3, NEVER).await;
+    let leader = quorum.leader(&[1, 2, 3]).await;
+    make(&quorum.nodes[&leader], "tide").await.unwrap();
+    let epoch = quorum.nodes[&leader].leader().borrow().epoch;
+    for id in [1, 2, 3] {
+        quorum.kill(id).await;
+        let disk = &quorum.disks[&id];
+        let left = disk.crash(disk.operations(), &mut |_| 0);
+        quorum.disks.insert(id, left);
+    }
+    for id in [1, 2, 3] {
+        quorum.run(id).await;
+    }
+    let leader = quorum.leader(&[1, 2, 3]).await;
+    assert!(has(&quorum.nodes[&leader], "tide"));
+    assert!(quorum.nodes[&leader].leader().borrow().epoch > epoch, "each reign has a term of its own");
+    quorum.arrived("tide").await;
+    quorum.stop().await;
+}
