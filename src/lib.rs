@@ -22,7 +22,7 @@
 //! | 3 | [`client`] | connections, metadata, producer, consumer, admin, for any Kafka cluster | brokers |
 //! | 4 | [`arrow`] | topics as tables: record batches, mapped or fetched, to Arrow arrays and back | brokers, Python |
 //! | 4 | [`metadata`] | the cluster image and the records that change it: a pure state machine | I/O |
-//! | 5 | [`controller`] | the image made durable: its log, its snapshots, who may change it | handlers |
+//! | 5 | [`controller`] | the image replicated by Raft (openraft): its log, its snapshots, who leads and may change it | handlers |
 //! | 6 | [`replica`] | partitions led here: appends, reads, high watermark, fetches that wait | groups |
 //! | 7 | [`coordinator`] | groups: pure state machines over their internal topic | sockets |
 //! | 8 | [`broker`] | wires the above; `handlers/`, one file an API, each opening with its versions and rules | Python |

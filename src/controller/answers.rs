@@ -36,7 +36,7 @@ impl Controller {
             Ok(request) => request,
             Err(error) => return refuse(unreadable(&error)),
         };
-        match self.core.raft.vote(request).await {
+        match self.core.raft().vote(request).await {
             Ok(response) => {
                 if response.vote_granted {
                     self.core.heard.notify_one();
@@ -57,7 +57,7 @@ impl Controller {
             Ok(request) => request,
             Err(error) => return refuse(unreadable(&error)),
         };
-        match self.core.raft.append_entries(request).await {
+        match self.core.raft().append_entries(request).await {
             Ok(response) => {
                 if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
                     self.core.heard.notify_one();
@@ -79,7 +79,7 @@ impl Controller {
             Err(error) => return refuse(unreadable(&error)),
         };
         let vote = request.vote;
-        match self.core.raft.install_snapshot(request).await {
+        match self.core.raft().install_snapshot(request).await {
             Ok(response) => {
                 if response.vote == vote {
                     self.core.heard.notify_one();

@@ -489,7 +489,7 @@ impl Journal {
             if self.slots.is_empty() {
                 self.log.truncate_fully_and_start_at(id.offset, now)?;
             }
-            return Ok(snapshot::remove_older(self.fs.as_ref(), self.log.dir(), id)?);
+            return snapshot::remove_older(self.fs.as_ref(), self.log.dir(), id);
         }
         if roll {
             self.log.roll(now)?;

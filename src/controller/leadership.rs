@@ -19,7 +19,10 @@ use rand::{RngExt, SeedableRng};
 use super::Core;
 use super::types::{Voter, epoch};
 use crate::common::ids::LeaderEpoch;
-use crate::metadata::Image;
+use crate::metadata::{Image, Refusal};
+
+/// How often it is tried to go on after the disk failed, where nobody asks for it.
+const REVIVAL: Duration = Duration::from_secs(1);
 
 /// Who leads the quorum, as far as this node knows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,7 +38,7 @@ pub struct Leadership {
 impl Core {
     /// The term in which this node leads, if it does.
     fn leading_term(&self) -> Option<u64> {
-        let metrics = self.raft.server_metrics();
+        let metrics = self.raft().server_metrics();
         let metrics = metrics.borrow();
         (metrics.state == ServerState::Leader).then_some(metrics.vote.leader_id.term)
     }
@@ -49,7 +52,7 @@ impl Core {
 
     /// Ends when this node does not lead in `term` any more.
     pub(super) async fn term_is_over(&self, term: u64) {
-        let mut metrics = self.raft.server_metrics();
+        let mut metrics = self.raft().server_metrics();
         // An error means that the quorum has ended, and with it the term.
         let _ = metrics
             .wait_for(|metrics| metrics.state != ServerState::Leader || metrics.vote.leader_id.term != term)
@@ -58,13 +61,13 @@ impl Core {
 
     /// Whether a majority has not answered for as long as an election takes.
     fn is_left_alone(&self) -> bool {
-        let silent = self.raft.data_metrics().borrow().millis_since_quorum_ack;
+        let silent = self.raft().data_metrics().borrow().millis_since_quorum_ack;
         let patience = self.timing.election.1 * 2;
         silent.is_some_and(|silent| u128::from(silent) > patience.as_millis())
     }
 
     fn look(&self) -> Leadership {
-        let metrics = self.raft.server_metrics();
+        let metrics = self.raft().server_metrics();
         let metrics = metrics.borrow();
         let membership = metrics.membership_config.membership();
         let leads = metrics.state == ServerState::Leader;
@@ -74,50 +77,80 @@ impl Core {
         Leadership { leader, epoch: epoch(metrics.vote.leader_id.term), is_us }
     }
 
-    /// Gives a new cluster what it begins with.
-    async fn bootstrap(&self) {
-        let Some(records) = self.bootstrap.lock().clone() else { return };
+    /// Gives a new cluster what it begins with, where this node may.
+    pub(super) async fn bootstrap(&self) -> Result<(), Refusal> {
+        let Some(records) = self.bootstrap.lock().clone().filter(|_| self.deciding_term().is_some()) else {
+            return Ok(());
+        };
         let decide = move |image: &Image| {
             let is_new = *image == Image::default();
             Ok(((), if is_new { records } else { Vec::new() }))
         };
-        match self.carry_out(decide).await {
-            Ok(()) => *self.bootstrap.lock() = None,
-            Err(refusal) => tracing::debug!(%refusal, "the cluster's first records were not written"),
-        }
+        self.carry_out(decide).await?;
+        *self.bootstrap.lock() = None;
+        Ok(())
+    }
+
+    /// Says who leads.
+    pub(super) fn say(&self) {
+        let seen = self.look();
+        self.leadership.send_if_modified(|known| {
+            let changed = *known != seen;
+            if changed {
+                tracing::debug!(?seen, node = self.node.id, "the quorum's leader");
+                *known = seen;
+            }
+            changed
+        });
     }
 }
 
 /// Follows the quorum until the controller ends: says who leads, and has snapshots written that are due.
 pub(super) async fn follow(core: Arc<Core>) {
-    let mut metrics = core.raft.server_metrics();
+    let mut raised = core.raised.subscribe();
     let mut applied = core.state.applied.subscribe();
+    let mut metrics = core.raft().server_metrics();
     loop {
+        if raised.has_changed().unwrap_or(false) {
+            raised.mark_unchanged();
+            metrics = core.raft().server_metrics();
+        }
         metrics.mark_unchanged();
         applied.mark_unchanged();
-        if core.deciding_term().is_some() && core.bootstrap.lock().is_some() {
-            core.bootstrap().await;
+        if let Err(refusal) = core.bootstrap().await {
+            tracing::debug!(%refusal, "the cluster's first records were not written");
         }
-        let seen = core.look();
-        core.leadership.send_if_modified(|known| {
-            let changed = *known != seen;
-            if changed {
-                tracing::debug!(?seen, node = core.node.id, "the quorum's leader");
-                *known = seen;
-            }
-            changed
-        });
+        core.say();
         let leads = core.leading_term().is_some();
-        let waits_to_decide = leads && core.deciding_term().is_none();
+        let waits_to_lead = leads && !core.leadership.borrow().is_us;
         tokio::select! {
-            changed = metrics.changed() => if changed.is_err() { return },
-            _ = applied.changed(), if waits_to_decide => {}
+            changed = metrics.changed() => if changed.is_err() && !ended(&core).await { return },
+            _ = raised.changed() => metrics = core.raft().server_metrics(),
+            _ = applied.changed(), if waits_to_lead => {}
             () = core.state.snapshot_due.notified() => {
                 // It fails only where the quorum has ended.
-                let _ = core.raft.trigger().snapshot().await;
+                let _ = core.raft().trigger().snapshot().await;
             }
-            () = tokio::time::sleep(core.timing.heartbeat), if leads && core.has_others() => {}
+            () = async { core.clock.sleep(core.timing.heartbeat).await }, if leads && core.has_others() => {}
             () = core.tasks.begun() => return,
+        }
+    }
+}
+
+/// openraft has ended. Waits until it was raised again, or tries that; `false` where the controller ends too.
+async fn ended(core: &Arc<Core>) -> bool {
+    let mut raised = core.raised.subscribe();
+    core.say();
+    loop {
+        tokio::select! {
+            _ = raised.changed() => return true,
+            () = core.clock.sleep(REVIVAL) => {
+                let _turn = core.turn.lock().await;
+                if let Err(error) = core.revive().await {
+                    tracing::warn!(%error, "the quorum cannot go on yet");
+                }
+            }
+            () = core.tasks.begun() => return false,
         }
     }
 }
@@ -127,23 +160,30 @@ pub(super) async fn stand(core: Arc<Core>) {
     let seed = core.timing.seed.map(|seed| seed.wrapping_add(core.node.id.unsigned_abs().into()));
     let mut random = StdRng::seed_from_u64(seed.unwrap_or_else(rand::random));
     let (spread, patience) = core.timing.election;
-    let metrics = core.raft.server_metrics();
+    let mut raised = core.raised.subscribe();
+    let mut metrics = core.raft().server_metrics();
     loop {
+        let (follows, has_leader) = {
+            let metrics = metrics.borrow_and_update();
+            let mut voters = metrics.membership_config.voter_ids();
+            let follows = metrics.state != ServerState::Leader && voters.any(|id| id == core.node.id);
+            (follows, metrics.vote.committed)
+        };
         let drawn = spread.mul_f64(random.random_range(0.0..1.0));
         // Where there was no leader, an election was not won: there is only to wait until it is over everywhere.
-        let wait: Duration = if metrics.borrow().vote.committed { patience + drawn } else { spread / 2 + drawn };
+        let wait: Duration = if has_leader { patience + drawn } else { spread / 2 + drawn };
         tokio::select! {
-            () = tokio::time::sleep(wait) => {
-                let may = {
-                    let metrics = metrics.borrow();
-                    let votes = metrics.membership_config.voter_ids().any(|id| id == core.node.id);
-                    votes && metrics.state != ServerState::Leader
-                };
-                if may && core.raft.trigger().elect().await.is_err() {
-                    return;
-                }
+            () = async { core.clock.sleep(wait).await }, if follows => {
+                // It fails only where openraft has ended.
+                let _ = core.raft().trigger().elect().await;
             }
             () = core.heard.notified() => {}
+            changed = metrics.changed() => if changed.is_err() {
+                tokio::select! {
+                    _ = raised.changed() => metrics = core.raft().server_metrics(),
+                    () = core.tasks.begun() => return,
+                }
+            },
             () = core.tasks.begun() => return,
         }
     }

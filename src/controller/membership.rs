@@ -47,7 +47,7 @@ type Changed = RaftError<NodeId, ClientWriteError<NodeId, Voter>>;
 impl Core {
     /// Whether there is anybody but this node.
     pub(super) fn has_others(&self) -> bool {
-        self.raft.server_metrics().borrow().membership_config.nodes().count() > 1
+        self.raft().server_metrics().borrow().membership_config.nodes().count() > 1
     }
 
     fn refused(&self, error: &Changed) -> Refusal {
@@ -69,7 +69,7 @@ impl Core {
     }
 
     async fn change(&self, change: ChangeMembers<NodeId, Voter>) -> Result<(), Refusal> {
-        let changed = self.raft.change_membership(change, true).await;
+        let changed = self.raft().change_membership(change, true).await;
         changed.map(|_: openraft::raft::ClientWriteResponse<Types>| ()).map_err(|error| self.refused(&error))
     }
 }
@@ -78,7 +78,7 @@ impl Controller {
     /// How the quorum stands.
     pub fn quorum(&self) -> QuorumView {
         let core = &self.core;
-        let metrics = core.raft.metrics().borrow().clone();
+        let metrics = core.raft().metrics().borrow().clone();
         let membership = metrics.membership_config.membership();
         let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
         let now = core.store.clock.now();
@@ -113,7 +113,7 @@ impl Controller {
     pub async fn add_voter(&self, voter: Voter) -> Result<(), Refusal> {
         let core = &self.core;
         core.deciding_term().ok_or_else(|| core.not_controller())?;
-        let membership = core.raft.server_metrics().borrow().membership_config.clone();
+        let membership = core.raft().server_metrics().borrow().membership_config.clone();
         if membership.voter_ids().any(|id| id == voter.id) {
             let sentence = format!("node {} is a voter already", voter.id);
             return Err(Refusal::new(ErrorCode::DUPLICATE_VOTER, sentence));
@@ -121,7 +121,7 @@ impl Controller {
         let id = voter.id;
         self.add_observer(voter).await?;
         let caught_up = async {
-            let mut metrics = core.raft.metrics();
+            let mut metrics = core.raft().metrics();
             let target = metrics.borrow().last_log_index;
             let there = metrics.wait_for(|metrics| {
                 let all = metrics.replication.as_ref();
@@ -130,7 +130,11 @@ impl Controller {
             });
             there.await.is_ok()
         };
-        if !tokio::time::timeout(core.timing.request, caught_up).await.unwrap_or(false) {
+        let there = tokio::select! {
+            there = caught_up => there,
+            () = core.clock.sleep(core.timing.request) => false,
+        };
+        if !there {
             let sentence = format!("node {id} does not catch up with the metadata log");
             return Err(Refusal::new(ErrorCode::REQUEST_TIMED_OUT, sentence));
         }
@@ -145,13 +149,13 @@ impl Controller {
         let core = &self.core;
         core.deciding_term().ok_or_else(|| core.not_controller())?;
         core.peers.learn(observer.id, &observer.host, observer.port);
-        let membership = core.raft.server_metrics().borrow().membership_config.clone();
+        let membership = core.raft().server_metrics().borrow().membership_config.clone();
         let id = observer.id;
         match membership.nodes().find(|(known, _)| **known == id) {
             Some((_, known)) if *known == observer => Ok(()),
             Some(_) => core.change(ChangeMembers::SetNodes([(id, observer)].into())).await,
             None => {
-                let added = core.raft.add_learner(id, observer, false).await;
+                let added = core.raft().add_learner(id, observer, false).await;
                 added.map(|_| ()).map_err(|error| core.refused(&error))
             }
         }
@@ -165,7 +169,7 @@ impl Controller {
     pub async fn remove_voter(&self, id: NodeId, directory_id: Uuid) -> Result<(), Refusal> {
         let core = &self.core;
         core.deciding_term().ok_or_else(|| core.not_controller())?;
-        let membership = core.raft.server_metrics().borrow().membership_config.clone();
+        let membership = core.raft().server_metrics().borrow().membership_config.clone();
         let voter = membership.voter_ids().find(|voter| *voter == id);
         let voter = voter.and_then(|id| membership.membership().get_node(&id));
         let is_it = |voter: &&Voter| {

@@ -13,9 +13,10 @@
 //! | how controllers reach each other | [`network`], `transport`, `wire`, `answers` |
 //! | who leads, and when it may decide | `leadership` |
 //! | who votes and who only listens | `membership` |
+//! | what happens when the disk takes no writes | `revival` |
 //!
-//! The quorum's waits are tokio's, as openraft's are: a simulation pauses tokio's time. What records and snapshots say of
-//! the time comes from the clock that the controller is given.
+//! What the quorum waits by is the clock of its doors, and tokio's own time inside openraft: a simulation pauses that, and
+//! gives a clock that goes with it. What records and snapshots say of the time comes from another clock.
 //!
 //! It never knows who wishes, or why.
 
@@ -27,6 +28,7 @@ mod journal;
 mod leadership;
 mod membership;
 pub mod network;
+mod revival;
 pub mod sessions;
 mod snapshot;
 mod state_machine;
@@ -46,7 +48,7 @@ use std::time::Duration;
 use openraft::error::{ClientWriteError, Fatal};
 use openraft::raft::ClientWriteResponse;
 use openraft::{Config, SnapshotPolicy};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::client::Doors;
@@ -57,9 +59,9 @@ use crate::log::LogDir;
 use crate::metadata::{Image, MetadataRecord, Refusal};
 use crate::protocol::ErrorCode;
 use journal::Journal;
-use network::{Peers, QuorumNetwork, Ways};
-use state_machine::{State, StateMachine};
-use storage::{LogStore, Store};
+use network::{Peers, QuorumNetwork};
+use state_machine::State;
+use storage::Store;
 use transport::Connections;
 use types::{Outcome, Raft, Wish};
 
@@ -138,7 +140,12 @@ pub struct Controller {
 struct Core {
     node: Voter,
     voters: Vec<Voter>,
-    raft: Raft,
+    /// Another one each time that the disk took writes again (`revival`).
+    raft: RwLock<Raft>,
+    /// Told of each.
+    raised: watch::Sender<()>,
+    config: Arc<Config>,
+    clock: SharedClock,
     state: Arc<State>,
     store: Arc<Store>,
     peers: Arc<Peers>,
@@ -159,8 +166,6 @@ impl Controller {
     /// Where this node alone votes, it leads when this returns, and the image is whole. Otherwise it goes on from what the
     /// last snapshot says, and follows [`Controller::leader`].
     ///
-    /// Reads from disk: call it where a thread may wait.
-    ///
     /// # Errors
     /// The log, a snapshot or the vote cannot be read.
     pub async fn start(
@@ -169,7 +174,7 @@ impl Controller {
         bootstrap: impl FnOnce() -> Vec<MetadataRecord>,
     ) -> Result<Arc<Controller>, ControllerError> {
         let ControllerOptions { node, voters, doors, network, clock, durable, limits, timing } = options;
-        let (journal, restored) = Journal::open(dir, &node, clock.now(), limits)?;
+        let (journal, restored) = storage::in_place(|| Journal::open(dir, &node, clock.now(), limits))?;
         let (is_new, is_first_voter) = (journal.is_pristine(), voters.iter().any(|voter| voter.id == node.id));
         let tasks = Shutdown::new();
         let store = Arc::new(Store {
@@ -184,17 +189,12 @@ impl Controller {
             voters: voters.clone(),
         });
         let state = Arc::new(State::new(restored));
+        let waits = doors.clock.clone();
         let network = network.unwrap_or_else(|| Arc::new(Connections::new(doors, timing.request)));
-        let peers = Arc::new(Peers::new(node.clone(), network, &voters));
+        let peers = Arc::new(Peers::new(node.clone(), network, waits.clone(), &voters));
         let alone = is_first_voter && voters.len() == 1;
-        let raft = Raft::new(
-            node.id,
-            config(&timing, alone)?,
-            Ways(peers.clone()),
-            LogStore(store.clone()),
-            StateMachine { state: state.clone(), store: store.clone() },
-        );
-        let raft = raft.await.map_err(|error| ended(&store, &error))?;
+        let config = config(&timing, alone)?;
+        let raft = revival::raise(node.id, &config, &peers, &store, &state).await?;
         let core = Arc::new(Core {
             leadership: watch::Sender::new(Leadership::default()),
             heard: Notify::new(),
@@ -202,7 +202,10 @@ impl Controller {
             turn: Arc::default(),
             node,
             voters,
-            raft,
+            raft: RwLock::new(raft),
+            raised: watch::Sender::new(()),
+            config,
+            clock: waits,
             state,
             store,
             peers,
@@ -211,7 +214,12 @@ impl Controller {
         });
         core.tasks.spawn(leadership::follow(core.clone()));
         core.tasks.spawn(leadership::stand(core.clone()));
-        core.begin(is_new && is_first_voter).await?;
+        if is_new && is_first_voter {
+            core.found().await?;
+        }
+        core.lead_alone().await?;
+        core.bootstrap().await.map_err(|refusal| ended(&core.store, &refusal))?;
+        core.say();
         Ok(Arc::new(Controller { core }))
     }
 
@@ -240,10 +248,12 @@ impl Controller {
             let done = core.carry_out(decide).await;
             let _ = sender.send(done);
         });
-        match tokio::time::timeout(self.core.timing.request, receiver).await {
-            Ok(Ok(done)) => done,
-            Ok(Err(_)) => Err(Refusal::new(ErrorCode::NOT_CONTROLLER, "the controller is ending")),
-            Err(_) => {
+        tokio::select! {
+            done = receiver => {
+                done.unwrap_or_else(|_| Err(Refusal::new(ErrorCode::NOT_CONTROLLER, "the controller is ending")))
+            }
+            // Alone, it does not depend on others when this ends.
+            () = async { self.core.clock.sleep(self.core.timing.request).await }, if self.core.has_others() => {
                 let sentence = "the controllers did not agree in time: the change may still be carried out";
                 Err(Refusal::new(ErrorCode::REQUEST_TIMED_OUT, sentence))
             }
@@ -282,10 +292,17 @@ impl Controller {
     pub async fn kill(&self) {
         self.core.tasks.begin();
         // A task that panicked has said so.
-        let _ = self.core.raft.shutdown().await;
+        let _ = self.core.raft().shutdown().await;
         self.core.tasks.finish().await;
         self.core.state.end_subscriptions();
         self.core.leadership.send_replace(Leadership::default());
+    }
+}
+
+impl Drop for Controller {
+    /// Nobody wishes or asks any more: the tasks end, and openraft with the last of them.
+    fn drop(&mut self) {
+        self.core.tasks.begin();
     }
 }
 
@@ -296,44 +313,24 @@ impl fmt::Debug for Core {
 }
 
 impl Core {
-    /// The first election, where there is a reason not to wait for one; alone, until it is won.
-    async fn begin(self: &Arc<Self>, is_new: bool) -> Result<(), ControllerError> {
-        if is_new {
-            if self.voters.iter().all(|voter| voter.id >= self.node.id) {
-                self.initialize().await?;
-            } else {
-                // Another one begins; it may not be there.
-                let core = self.clone();
-                self.tasks.spawn(async move { core.initialize_later().await });
-            }
+    fn raft(&self) -> Raft {
+        self.raft.read().clone()
+    }
+
+    /// Begins a new cluster, or leaves that to another voter.
+    async fn found(self: &Arc<Self>) -> Result<(), ControllerError> {
+        if self.voters.iter().all(|voter| voter.id >= self.node.id) {
+            return self.initialize().await;
         }
-        let us = self.node.id;
-        let standing = self.raft.with_raft_state(move |state| {
-            let voters = state.membership_state.effective();
-            (voters.voter_ids().eq([us]), state.vote_ref().leader_id.voted_for == Some(us) && is_new)
-        });
-        let (alone, stands) = standing.await.map_err(|error| ended(&self.store, &error))?;
-        if !alone {
-            return Ok(());
-        }
-        if !stands {
-            self.raft.trigger().elect().await.map_err(|error| ended(&self.store, &error))?;
-        }
-        let mut leadership = self.leadership.subscribe();
-        let mut metrics = self.raft.metrics();
-        tokio::select! {
-            led = leadership.wait_for(|leadership| leadership.is_us) => led.map(|_| ()),
-            stopped = metrics.wait_for(|metrics| metrics.running_state.is_err()) => {
-                drop(stopped);
-                return Err(ended(&self.store, &"it did not come to lead itself"));
-            }
-        }
-        .map_err(|_| ended(&self.store, &"it did not come to lead itself"))
+        // Another one begins; it may not be there.
+        let core = self.clone();
+        self.tasks.spawn(async move { core.initialize_later().await });
+        Ok(())
     }
 
     async fn initialize(&self) -> Result<(), ControllerError> {
         let voters: BTreeMap<NodeId, Voter> = self.voters.iter().map(|voter| (voter.id, voter.clone())).collect();
-        match self.raft.initialize(voters).await {
+        match self.raft().initialize(voters).await {
             Ok(()) => Ok(()),
             // Another one was faster.
             Err(error) if error.api_error().is_some() => Ok(()),
@@ -346,7 +343,7 @@ impl Core {
         let rank = self.voters.iter().filter(|voter| voter.id < self.node.id).count();
         let wait = self.timing.election.1 * 2 * u32::try_from(rank).unwrap_or(1);
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
+            () = self.clock.sleep(wait) => {}
             () = self.tasks.begun() => return,
         }
         if let Err(error) = self.initialize().await {
@@ -359,6 +356,7 @@ impl Core {
         decide: impl FnOnce(&Image) -> Result<(T, Vec<MetadataRecord>), Refusal>,
     ) -> Result<T, Refusal> {
         let turn = self.turn.clone().lock_owned().await;
+        self.revive().await.map_err(|error| Refusal::new(ErrorCode::KAFKA_STORAGE_ERROR, error.to_string()))?;
         let Some(term) = self.deciding_term() else { return Err(self.not_controller()) };
         let (answer, records) = decide(&self.state.image.read())?;
         if records.is_empty() {
@@ -370,7 +368,7 @@ impl Core {
         };
         let batch = batches::records_batch(&records, self.store.clock.now()).map_err(refuse)?;
         let wish = Wish { term, records: records.into(), batch };
-        let mut written = self.raft.client_write_ff(wish).await.map_err(|error| self.stopped(&error))?;
+        let mut written = self.raft().client_write_ff(wish).await.map_err(|error| self.stopped(&error))?;
         let written = tokio::select! {
             written = &mut written => written,
             // What becomes of it the next leader decides; another wish of ours is decided on what that one has.

@@ -1,7 +1,7 @@
 //! How controllers reach each other.
 //!
 //! [`QuorumNetwork`] is all that the quorum wants of a network: three questions that may fail. `transport` asks them over
-//! connections; a test or a simulation hands them over in memory, and cuts a link by failing. [`Peers`] gives it to openraft,
+//! connections; a test or a simulation hands them over in memory, and cuts a link by failing. `Peers` gives it to openraft,
 //! and knows where each one is: as the configuration says, or as it said of itself when it last asked something, and
 //! only else as the log remembers.
 
@@ -23,6 +23,7 @@ use parking_lot::RwLock;
 
 use super::types::{Types, Voter};
 use super::wire;
+use crate::common::clock::SharedClock;
 use crate::common::ids::NodeId;
 use crate::protocol::messages::quorum_append::{QuorumAppendRequest, QuorumAppendResponse};
 use crate::protocol::messages::quorum_snapshot::{QuorumSnapshotRequest, QuorumSnapshotResponse};
@@ -50,13 +51,14 @@ pub trait QuorumNetwork: Send + Sync + fmt::Debug + 'static {
 pub(super) struct Peers {
     pub(super) us: Voter,
     network: Arc<dyn QuorumNetwork>,
+    clock: SharedClock,
     addresses: RwLock<HashMap<NodeId, (String, u16)>>,
 }
 
 impl Peers {
-    pub(super) fn new(us: Voter, network: Arc<dyn QuorumNetwork>, known: &[Voter]) -> Peers {
+    pub(super) fn new(us: Voter, network: Arc<dyn QuorumNetwork>, clock: SharedClock, known: &[Voter]) -> Peers {
         let addresses = known.iter().map(|voter| (voter.id, (voter.host.clone(), voter.port))).collect();
-        Peers { us, network, addresses: RwLock::new(addresses) }
+        Peers { us, network, clock, addresses: RwLock::new(addresses) }
     }
 
     /// Takes note of where one of them is.
@@ -166,7 +168,7 @@ impl RaftNetwork<Types> for Way {
                 Err(problem) => problem,
             };
             tracing::debug!(%to, problem, "a vote could not be asked for");
-            tokio::time::sleep(waits.next().unwrap_or(BACKOFF.1)).await;
+            self.peers.clock.sleep(waits.next().unwrap_or(BACKOFF.1)).await;
         }
     }
 

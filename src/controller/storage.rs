@@ -3,7 +3,7 @@
 //! What waits for the disk waits on a thread of its own, and the journal is not held over a sync. On a runtime of a single
 //! thread, which is a simulation's or a test's, all is done in place, so that a seed gives the same run again.
 
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, Range, RangeBounds};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,6 +23,14 @@ use crate::log::fs::SharedFs;
 
 /// How many bytes of entries are sent at once.
 const SENT_AT_ONCE: usize = 1 << 20;
+
+/// Does work on the disk here and now; the runtime's other tasks go on, where it has more than this thread.
+pub(super) fn in_place<T>(job: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => job(),
+        _ => tokio::task::block_in_place(job),
+    }
+}
 
 /// The journal, shared by openraft's log and its state machine.
 #[derive(Debug)]
@@ -81,9 +89,12 @@ impl Store {
 pub(super) struct LogStore(pub(super) Arc<Store>);
 
 impl LogStore {
-    fn read<T>(&self, look: impl FnOnce(&Journal) -> Result<T, ControllerError>) -> Result<T, StorageFault> {
-        let found = look(&self.0.journal.lock());
-        found.map_err(|error| StorageIOError::read_logs(self.0.failed(&error)).into())
+    fn unread(&self, error: ControllerError) -> StorageFault {
+        StorageIOError::read_logs(self.0.failed(&error)).into()
+    }
+
+    fn entries(&self, range: Range<u64>, bytes: usize) -> Result<Vec<Entry>, ControllerError> {
+        self.0.journal.lock().entries(range, bytes)
     }
 
     async fn change(
@@ -110,11 +121,11 @@ impl RaftLogReader<Types> for LogStore {
             Bound::Excluded(end) => *end,
             Bound::Unbounded => u64::MAX,
         };
-        self.read(|journal| journal.entries(start..end, usize::MAX))
+        self.entries(start..end, usize::MAX).map_err(|error| self.unread(error))
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, StorageFault> {
-        self.read(|journal| journal.entries(start..end, SENT_AT_ONCE))
+        self.entries(start..end, SENT_AT_ONCE).map_err(|error| self.unread(error))
     }
 }
 
@@ -122,7 +133,8 @@ impl RaftLogStorage<Types> for LogStore {
     type LogReader = LogStore;
 
     async fn get_log_state(&mut self) -> Result<LogState<Types>, StorageFault> {
-        self.read(|journal| Ok(LogState { last_purged_log_id: journal.purged(), last_log_id: journal.last() }))
+        let journal = self.0.journal.lock();
+        Ok(LogState { last_purged_log_id: journal.purged(), last_log_id: journal.last() })
     }
 
     async fn get_log_reader(&mut self) -> LogStore {

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::network::Asking;
 use super::*;
-use crate::common::clock::ManualClock;
+use crate::common::clock::{ManualClock, SystemClock};
 use crate::common::ids::Uuid;
 use crate::common::transport::Tcp;
 use crate::log::Handles;
@@ -99,7 +99,8 @@ async fn start(
     (net, id, voters): (&Arc<Net>, NodeId, &[NodeId]),
 ) -> Result<Arc<Controller>, ControllerError> {
     let dir = LogDir::open(Handles::new(Arc::new(fs.clone()), 64), Path::new("/data"), "1").unwrap();
-    let doors = Doors { transport: Tcp::shared(), clock: clock.clone(), runtime: tokio::runtime::Handle::current() };
+    let doors =
+        Doors { transport: Tcp::shared(), clock: SystemClock::shared(), runtime: tokio::runtime::Handle::current() };
     let options = ControllerOptions {
         node: voter(id),
         voters: voters.iter().map(|id| voter(*id)).collect(),
@@ -152,9 +153,17 @@ async fn leader<'a>(controllers: &[&'a Arc<Controller>]) -> &'a Arc<Controller> 
     select_all(leads).await.0
 }
 
+/// What is waited for comes in time.
+async fn within<T>(time: Duration, what: impl Future<Output = T>) -> T {
+    tokio::select! {
+        found = what => found,
+        () = SystemClock::shared().sleep(time) => panic!("it takes longer than {time:?}"),
+    }
+}
+
 /// What is waited for comes within ten seconds of the quorum's time.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(10), what).await.expect("it takes longer than ten seconds")
+    within(Duration::from_secs(10), what).await
 }
 
 fn files(fs: &MemoryFs, suffix: &str) -> Vec<String> {

@@ -23,7 +23,7 @@ def values(cluster: sl.Cluster, topic: str) -> list[int]:
 
 def leader(cluster: sl.Cluster, topic: str) -> int:
     """Who leads partition 0."""
-    return cluster.admin().describe_topics([topic])[topic].partitions[0].leader
+    return cluster.admin().describe_topics([topic])[0].partitions[0].leader
 
 
 def test_a_topic_is_on_three_brokers(three: sl.Cluster) -> None:
@@ -31,7 +31,7 @@ def test_a_topic_is_on_three_brokers(three: sl.Cluster) -> None:
     with three.producer(acks="all") as producer:
         assert [producer.send("t", str(number)).result().offset for number in range(10)] == list(range(10))
     assert [broker.id for broker in three.brokers] == [0, 1, 2]
-    [partition] = three.admin().describe_topics(["t"])["t"].partitions
+    [partition] = three.admin().describe_topics(["t"])[0].partitions
     assert sorted(partition.replicas) == sorted(partition.isr) == [0, 1, 2]
     assert len(three.admin().describe_cluster().brokers) == 3
     assert values(three, "t") == list(range(10))

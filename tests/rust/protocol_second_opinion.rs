@@ -108,7 +108,7 @@ fn each_version_but_a_few_has_a_second_opinion() {
 
 #[test]
 fn headers_have_the_versions_that_they_say() {
-    for api in ApiKey::ALL {
+    for api in ApiKey::ALL.iter().filter(|api| !api.is_internal()) {
         let key = theirs::ApiKey::try_from(*api as i16).unwrap();
         for version in api.spec().served.iter() {
             assert_eq!(api.request_header_version(version), key.request_header_version(version), "{api} v{version}");

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::common::ids::TopicPartition;
-use crate::log::fs::memory::choices;
+use crate::log::fs::memory::{Fault, choices};
 use crate::log::fs::read_file;
 use crate::log::{LogConfig, Origin};
 use crate::metadata::records::RemoveTopicRecord;
@@ -20,7 +20,7 @@ async fn remove(controller: &Controller, name: &str) {
 
 /// What is due of snapshots is written: all tasks have had their turn.
 async fn settled() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    SystemClock::shared().sleep(Duration::from_millis(1)).await;
 }
 
 /// Whatever was done and undone, what is on the disk stays small.
@@ -203,7 +203,7 @@ async fn a_wish_of_another_term_is_nothing() {
     let batch = batches::records_batch(&records, NOW).unwrap();
     let term = controller.core.deciding_term().unwrap();
     let wish = Wish { term: term - 1, records: records.into(), batch };
-    let written = controller.core.raft.client_write(wish).await.unwrap();
+    let written = controller.core.raft().client_write(wish).await.unwrap();
     assert_eq!(written.data, Outcome::Nothing);
     assert_eq!(image(&controller), before);
     controller.kill().await;
@@ -222,4 +222,23 @@ async fn a_wish_that_nobody_waits_for_is_carried_out_whole() {
     }
     make(&controller, "c").await.unwrap();
     assert!(has(&controller, "a") && has(&controller, "b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_takes_no_writes_refuses_wishes_until_it_does() {
+    let (fs, clock) = (MemoryFs::new(), ManualClock::new(NOW));
+    let controller = open(&fs, &clock, NEVER).await;
+    make(&controller, "before").await.unwrap();
+    let kind = std::io::ErrorKind::StorageFull;
+    fs.fail_at(Some(Fault { at: fs.operations(), kind, stays: true, written: 20 }));
+    for _ in 0..3 {
+        assert_eq!(make(&controller, "lost").await.unwrap_err().code, ErrorCode::KAFKA_STORAGE_ERROR);
+    }
+    fs.fail_at(None);
+    make(&controller, "after").await.unwrap();
+    let before = image(&controller);
+    assert!(before.topic("lost").is_none());
+    controller.close().await.unwrap();
+    let found = open(&fs, &clock, NEVER).await;
+    assert_eq!(image(&found), before);
 }

@@ -75,7 +75,7 @@ async fn open(fs: &MemoryFs, clock: &Arc<ManualClock>) -> Arc<Broker> {
         file_system: Arc::new(fs.clone()),
         durable: false,
     };
-    let broker = Broker::open(options).expect("what a broker left, a broker opens");
+    let broker = Broker::open(options).await.expect("what a broker left, a broker opens");
     broker.advertise("localhost", 9092).await.expect("it can be told its address");
     broker
 }
