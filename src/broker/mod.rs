@@ -3,12 +3,13 @@
 //! A [`Broker`] is made by [`Broker::open`] from a data dir, then told its address, and from then on takes frames
 //! ([`Broker::handle`]) until its shutdown begins. `handlers/` holds one file an API; what several of them need
 //! (finding a partition, making a topic) is here and in `topics`; `fetch_session` keeps what consumers asked for
-//! before, `groups` runs the group coordinator over its internal topic, and `background` does what is due from time
+//! before, `follower_sessions` what followers did, `groups` runs the group coordinator over its internal topic, and `background` does what is due from time
 //! to time. The broker never knows of sockets.
 
 mod background;
 mod configs;
 mod fetch_session;
+mod follower_sessions;
 mod groups;
 mod handlers;
 mod options;
@@ -33,6 +34,7 @@ use crate::metadata::{Image, Refusal, plan};
 use crate::protocol::{ApiKey, Frame, Str};
 use crate::replica::ReplicaManager;
 use fetch_session::FetchSessions;
+use follower_sessions::FollowerSessions;
 use groups::Groups;
 
 pub use options::{BrokerOptions, OpenError};
@@ -96,6 +98,7 @@ pub struct Broker {
     replicas: Arc<ReplicaManager>,
     groups: Groups,
     fetch_sessions: FetchSessions,
+    follower_sessions: FollowerSessions,
     endpoint: OnceLock<(Str, i32)>,
     producer_ids: topics::ProducerIds,
     connections: AtomicU64,
@@ -162,5 +165,9 @@ impl Broker {
 
     pub(crate) fn fetch_sessions(&self) -> &FetchSessions {
         &self.fetch_sessions
+    }
+
+    pub(crate) fn follower_sessions(&self) -> &FollowerSessions {
+        &self.follower_sessions
     }
 }

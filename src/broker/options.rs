@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 use super::fetch_session::FetchSessions;
+use super::follower_sessions::FollowerSessions;
 use super::groups::Groups;
 use super::topics::ProducerIds;
 use super::{Broker, Node, background};
@@ -100,6 +101,7 @@ impl Broker {
             controller,
             groups: Groups::default(),
             fetch_sessions: FetchSessions::new(slots),
+            follower_sessions: FollowerSessions::new(slots),
             endpoint: OnceLock::new(),
             producer_ids: ProducerIds::default(),
             connections: AtomicU64::new(0),

@@ -132,6 +132,7 @@ impl ReplicaManager {
             high_watermarks: read(checkpoint::HIGH_WATERMARK),
             cleaned: read(checkpoint::CLEANER),
         };
+        let surroundings = Surroundings::new(clock.clone());
         Ok(ReplicaManager {
             dir,
             clock,
@@ -141,7 +142,7 @@ impl ReplicaManager {
             kept: Mutex::new(kept),
             trash: Trash::default(),
             cleaner: Cleaner::default(),
-            surroundings: Surroundings::new(),
+            surroundings,
             fetchers: Fetchers::default(),
         })
     }
