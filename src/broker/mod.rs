@@ -3,8 +3,8 @@
 //! A [`Broker`] is made by [`Broker::open`] from a data dir, then told its address, and from then on takes frames
 //! ([`Broker::handle`]) until its shutdown begins. `handlers/` holds one file an API; what several of them need
 //! (finding a partition, making a topic) is here and in `topics`; `fetch_session` keeps what consumers asked for
-//! before, `groups` runs the group coordinator over its internal topic, and `background` does what is due from time
-//! to time.
+//! before, `follower_sessions` what followers did, `groups` runs the group coordinator over its internal topic, and
+//! `background` does what is due from time to time.
 //!
 //! With others it is a cluster: `lifecycle` joins it and leaves it, `publisher` carries out what the metadata says,
 //! `to_controller` asks the active controller, and `controlling` is what that one does. The broker never knows of sockets.
@@ -13,6 +13,7 @@ mod background;
 mod configs;
 mod controlling;
 mod fetch_session;
+mod follower_sessions;
 mod groups;
 mod handlers;
 mod lifecycle;
@@ -42,6 +43,7 @@ use crate::protocol::{ApiKey, Frame, Str};
 use crate::replica::ReplicaManager;
 use controlling::Controlling;
 use fetch_session::FetchSessions;
+use follower_sessions::FollowerSessions;
 use groups::Groups;
 use lifecycle::Lifecycle;
 use publisher::Published;
@@ -121,6 +123,7 @@ pub struct Broker {
     replicas: Arc<ReplicaManager>,
     groups: Groups,
     fetch_sessions: FetchSessions,
+    follower_sessions: FollowerSessions,
     endpoint: OnceLock<(Str, i32)>,
     doors: Doors,
     to_controller: ToController,
@@ -182,5 +185,9 @@ impl Broker {
 
     pub(crate) fn fetch_sessions(&self) -> &FetchSessions {
         &self.fetch_sessions
+    }
+
+    pub(crate) fn follower_sessions(&self) -> &FollowerSessions {
+        &self.follower_sessions
     }
 }

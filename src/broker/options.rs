@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::controlling::Controlling;
 use super::fetch_session::FetchSessions;
+use super::follower_sessions::FollowerSessions;
 use super::groups::Groups;
 use super::lifecycle::Lifecycle;
 use super::publisher::Published;
@@ -124,6 +125,7 @@ impl Broker {
             controller,
             groups: Groups::default(),
             fetch_sessions: FetchSessions::new(slots),
+            follower_sessions: FollowerSessions::new(slots),
             endpoint: OnceLock::new(),
             to_controller: ToController::new(doors.clone()),
             doors,

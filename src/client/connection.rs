@@ -14,11 +14,12 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::common::buffer::BufferPool;
 use crate::common::transport::BoxStream;
 use crate::protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::protocol::{ApiKey, ErrorCode, Frame, Request, Str, Versions, decode_response, encode_request};
@@ -30,6 +31,10 @@ use super::error::{ClientError, Result};
 const MAX_RESPONSE: usize = 1 << 30;
 /// What is allocated on the strength of a response's size alone; past it the buffer grows with what arrives.
 const TRUSTED_RESPONSE: usize = 16 << 20;
+/// From this size on a response gets a buffer of its own, which is used again once nobody holds a slice of it.
+const POOLED_FROM: usize = 64 << 10;
+/// How many bytes of such buffers are kept while nobody uses them.
+const POOL: usize = 4 << 20;
 /// How much is read at once when no response is under way.
 const READ_AHEAD: usize = 64 << 10;
 
@@ -346,8 +351,9 @@ async fn write(
 /// Reads replies until that fails, and says why it did.
 async fn read(mut reader: impl AsyncReadExt + Unpin, shared: &Shared, waiting: &Waiting, doors: &Doors) -> io::Error {
     let mut buffer = BytesMut::with_capacity(READ_AHEAD);
+    let pool = BufferPool::new(POOL);
     loop {
-        let frame = match read_frame(&mut reader, &mut buffer).await {
+        let frame = match read_frame(&mut reader, &mut buffer, &pool).await {
             Ok(frame) => frame,
             Err(error) => return error,
         };
@@ -366,7 +372,11 @@ async fn read(mut reader: impl AsyncReadExt + Unpin, shared: &Shared, waiting: &
     }
 }
 
-async fn read_frame(reader: &mut (impl AsyncReadExt + Unpin), buffer: &mut BytesMut) -> io::Result<Bytes> {
+async fn read_frame(
+    reader: &mut (impl AsyncReadExt + Unpin),
+    buffer: &mut BytesMut,
+    pool: &BufferPool,
+) -> io::Result<Bytes> {
     let size = loop {
         if let Some(size) = buffer.first_chunk() {
             break i32::from_be_bytes(*size);
@@ -377,6 +387,19 @@ async fn read_frame(reader: &mut (impl AsyncReadExt + Unpin), buffer: &mut Bytes
     let size = usize::try_from(size).ok().filter(|size| *size <= MAX_RESPONSE).ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidData, format!("the broker says that its response has {size} bytes"))
     })?;
+    if (POOLED_FROM..=TRUSTED_RESPONSE).contains(&size) {
+        let mut whole = pool.take(4 + size)?;
+        let mut filled = buffer.len().min(4 + size);
+        whole.bytes_mut()[..filled].copy_from_slice(&buffer[..filled]);
+        buffer.advance(filled);
+        while filled < 4 + size {
+            match reader.read(&mut whole.bytes_mut()[filled..]).await? {
+                0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the broker closed it")),
+                read => filled += read,
+            }
+        }
+        return Ok(whole.freeze().slice(4..));
+    }
     while buffer.len() < 4 + size {
         let missing = 4 + size - buffer.len();
         if buffer.capacity() == buffer.len() || missing <= TRUSTED_RESPONSE {

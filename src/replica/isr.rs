@@ -12,8 +12,9 @@
 //!   and may be in it by now. It never goes back, and stands still while fewer than `min.insync.replicas` are in sync, so
 //!   that what is below it is on as many disks as the topic asks for. A follower that is at the end, and may join, is waited
 //!   for too: else a busy leader would be past it each time it comes, and it could never join.
-//! - **A follower is caught up** at the last time at which it asked for what was the log end at that time, or at the time
-//!   of the fetch before, if it has now reached what was the end then.
+//! - **A follower is caught up** for as long as it has asked for what is the log end; else at the last time at which it did,
+//!   or at the time of the fetch before, if it has now reached what was the end then. So one that is in sync and at the end
+//!   need not be heard of.
 //! - **A wish** is asked for one at a time. A refusal that only says "you know too little" leaves the wish standing, for it
 //!   may have been granted; the image that comes then decides. What is refused outright is asked again after a rest.
 //!
@@ -211,10 +212,26 @@ impl Leadership {
         }
     }
 
-    /// The log grew to `log_end`.
-    pub(super) fn appended(&mut self, log_end: Offset, eligible: Eligible<'_>) -> Effects {
+    /// The log grew to `log_end`. Who is in sync and was at the end was caught up until now.
+    pub(super) fn appended(&mut self, log_end: Offset, now: Duration, eligible: Eligible<'_>) -> Effects {
+        self.now = self.now.max(now);
+        for follower in &mut self.followers {
+            if follower.log_end == self.log_end && self.isr.contains(&follower.node) {
+                follower.caught_up = Some(self.now);
+            }
+        }
         self.log_end = log_end;
         self.advance(eligible)
+    }
+
+    /// Whether there is no other replica.
+    pub(super) fn is_alone(&self) -> bool {
+        self.followers.is_empty()
+    }
+
+    /// Whether `node` is in sync, as the controller has it.
+    pub(super) fn is_in_sync(&self, node: NodeId) -> bool {
+        self.isr.contains(&node)
     }
 
     /// A follower asks for what is behind its log. `None` where it is none of ours, or one that was started anew since.

@@ -120,6 +120,7 @@ impl ReplicaManager {
             high_watermarks: read(checkpoint::HIGH_WATERMARK),
             cleaned: read(checkpoint::CLEANER),
         };
+        let surroundings = Surroundings::new(clock.clone());
         Ok(ReplicaManager {
             dir,
             clock,
@@ -129,7 +130,7 @@ impl ReplicaManager {
             kept: Mutex::new(kept),
             trash: Trash::default(),
             cleaner: Cleaner::default(),
-            surroundings: Surroundings::new(),
+            surroundings,
             fetchers: Fetchers::default(),
         })
     }

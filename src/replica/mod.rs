@@ -40,4 +40,4 @@ pub use reading::{FetchFrom, Fetched, ReplicaFetch};
 pub use roles::FetcherOptions;
 pub use session::FetchLimits;
 pub use surroundings::{AlterIsrWish, Eligibility};
-pub use waiters::Waiter;
+pub use waiters::{Marks, Waiter, Watch};

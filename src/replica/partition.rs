@@ -22,7 +22,7 @@ use super::PartitionSpec;
 use super::error::{LeaderHint, WriteError};
 use super::isr::{Effects, IsrState, Leadership, Reign, Wish};
 use super::surroundings::{AlterIsrWish, Surroundings};
-use super::waiters::{Waiter, Waiters};
+use super::waiters::{Waiter, Waiters, Watches};
 use crate::common::ids::{LeaderEpoch, NodeId, Offset, ProducerId, Timestamp, TopicPartition, Uuid};
 use crate::log::producer_state::ProducerEntry;
 use crate::log::{AppendInfo, Log, LogConfig, LogReader, ReadError, TimestampOffset};
@@ -68,8 +68,9 @@ pub struct Partition {
     partition_epoch: AtomicI32,
     pub(super) high_watermark: AtomicI64,
     min_in_sync_replicas: AtomicI32,
-    /// Those who wait for the log to grow.
+    /// Those who wait for the log to grow, and those who watch for it.
     pub(super) growth: Waiters,
+    pub(super) watches: Watches,
     /// Those who wait for the high watermark.
     pub(super) commits: Waiters,
     pub(super) surroundings: Arc<Surroundings>,
@@ -97,6 +98,7 @@ impl Partition {
             high_watermark: AtomicI64::new(known),
             min_in_sync_replicas: AtomicI32::new(spec.min_in_sync_replicas),
             growth: Waiters::default(),
+            watches: Watches::default(),
             commits: Waiters::default(),
             surroundings,
         };
@@ -112,6 +114,7 @@ impl Partition {
             return;
         }
         let newer_epoch = spec.leader_epoch > self.leader_epoch();
+        let newer = newer_epoch || spec.partition_epoch > self.partition_epoch();
         self.min_in_sync_replicas.store(spec.min_in_sync_replicas, Ordering::Relaxed);
         let effects = if spec.leader == spec.local {
             if newer_epoch {
@@ -150,8 +153,11 @@ impl Partition {
         self.tell(effects);
         if newer_epoch {
             // Whoever waits knows another leader epoch, and is to learn of it.
-            self.growth.wake_all();
             self.commits.wake_all();
+        }
+        if newer {
+            // Who was put out of the ISR must be seen again to come back.
+            self.tell_followers();
         }
     }
 
@@ -162,7 +168,7 @@ impl Partition {
         inner.reign += 1;
         self.leader.store(-1, Ordering::Release);
         drop(inner);
-        self.growth.wake_all();
+        self.tell_followers();
         self.commits.wake_all();
     }
 
@@ -184,12 +190,18 @@ impl Partition {
         }
         if effects.moved {
             // Followers are to know how far they may let their readers go.
-            self.growth.wake_all();
+            self.tell_followers();
         }
         if let Some(Wish { leader_epoch, partition_epoch, isr }) = effects.wish {
             let (id, topic_id) = (self.id.clone(), self.topic_id);
             self.surroundings.wish(AlterIsrWish { id, topic_id, leader_epoch, partition_epoch, isr });
         }
+    }
+
+    /// Tells followers that there is something new.
+    fn tell_followers(&self) {
+        self.growth.wake_all();
+        self.watches.mark();
     }
 
     /// Does something with what is known of the followers, where this broker leads.
@@ -315,12 +327,14 @@ impl Partition {
         let left = if appended.duplicate {
             replication(leadership)
         } else {
-            let effects = leadership.appended(inner.log.log_end_offset(), &self.eligible());
+            // Alone nobody lags, and the time is of no use.
+            let now = if leadership.is_alone() { Duration::ZERO } else { self.surroundings.now() };
+            let effects = leadership.appended(inner.log.log_end_offset(), now, &self.eligible());
             let left = replication(leadership);
             self.show(inner);
             drop(guard);
             if !effects.moved {
-                self.growth.wake_all();
+                self.tell_followers();
             }
             self.tell(effects);
             left
@@ -441,7 +455,7 @@ impl Partition {
         drop(inner);
         if moved {
             // Followers are to hear of it.
-            self.growth.wake_all();
+            self.tell_followers();
         }
         Ok(log_start)
     }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::error::FetchError;
 use super::isr::FollowerFetch;
 use super::partition::{Partition, Role};
-use super::waiters::Waiter;
+use super::waiters::{Waiter, Watch};
 use crate::common::ids::{LeaderEpoch, NodeId, Offset};
 use crate::log::{Log, ReadError};
 
@@ -58,6 +58,8 @@ pub struct Fetched {
     pub log_start_offset: Offset,
     /// Where the reader's last epoch ended here, if its records go beyond.
     pub diverging_epoch: Option<(LeaderEpoch, Offset)>,
+    /// Whether the follower that was noted is in sync; others are.
+    pub is_in_sync: bool,
 }
 
 impl Partition {
@@ -127,10 +129,11 @@ impl Partition {
             log_start: replica.log_start_offset,
         };
         let effects = leadership.fetched(fetch, now, &self.eligible()).ok_or(unknown)?;
+        let is_in_sync = leadership.is_in_sync(replica.node);
         self.show(inner);
         drop(guard);
         self.tell(effects);
-        self.read(from, Offset::MAX)
+        Ok(Fetched { is_in_sync, ..self.read(from, Offset::MAX)? })
     }
 
     /// As [`Partition::fetch_as_replica`] for a fetch that was noted already, and waits.
@@ -165,6 +168,11 @@ impl Partition {
     /// Notes `waiter` to be woken once there is something new for a follower.
     pub fn wait_as_replica(&self, waiter: &Arc<Waiter>) {
         self.growth.add(waiter, 0);
+    }
+
+    /// Marks `watch` whenever there may be something new for a follower.
+    pub fn watch_as_replica(&self, watch: &Arc<Watch>) {
+        self.watches.add(watch);
     }
 
     /// Fails where a client's leader epoch is not ours; a negative one is any.
@@ -213,6 +221,7 @@ impl Partition {
             last_stable_offset: self.last_stable_offset(),
             log_start_offset: self.log_start_offset(),
             diverging_epoch: None,
+            is_in_sync: true,
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 
+use crate::common::clock::SharedClock;
 use crate::common::ids::{LeaderEpoch, NodeId, TopicPartition, Uuid};
 
 /// Whether a broker may be in sync, by its id and the epoch of its registration as it told it (-1 for any).
@@ -31,6 +32,7 @@ pub struct AlterIsrWish {
 
 /// See [the module](self).
 pub(super) struct Surroundings {
+    clock: SharedClock,
     max_lag_ms: AtomicU64,
     eligible: RwLock<Eligibility>,
     wishes: mpsc::UnboundedSender<AlterIsrWish>,
@@ -39,14 +41,20 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     /// Until more is known: every broker may be in sync, and may lag for Kafka's thirty seconds.
-    pub(super) fn new() -> Arc<Surroundings> {
+    pub(super) fn new(clock: SharedClock) -> Arc<Surroundings> {
         let (wishes, told) = mpsc::unbounded_channel();
         Arc::new(Surroundings {
+            clock,
             max_lag_ms: AtomicU64::new(30_000),
             eligible: RwLock::new(Arc::new(|_, _| true)),
             wishes,
             told: Mutex::new(Some(told)),
         })
+    }
+
+    /// The time by which lags are measured.
+    pub(super) fn now(&self) -> Duration {
+        self.clock.monotonic()
     }
 
     pub(super) fn max_lag(&self) -> Duration {

@@ -22,7 +22,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Context, Outcome};
+use super::{Context, Outcome, fetch_replica};
 use crate::broker::fetch_session::{Said, Step, Target, TopicKey};
 use crate::broker::Broker;
 use crate::broker::partitions::TopicRef;
@@ -31,10 +31,10 @@ use crate::protocol::messages::fetch::{
     EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use crate::protocol::{ErrorCode, Records};
-use crate::replica::{FetchFrom, LeaderHint, Partition, ReplicaFetch, Waiter};
+use crate::replica::{FetchError, FetchFrom, Fetched, LeaderHint, Partition, ReplicaFetch, Waiter};
 
 /// How long a follower waits where all that is new is how far its readers may go.
-const NEWS_WAIT: Duration = Duration::from_millis(5);
+pub(super) const NEWS_WAIT: Duration = Duration::from_millis(5);
 
 /// Who reads.
 #[derive(Clone, Copy)]
@@ -47,6 +47,16 @@ enum Reader {
 
 pub(super) async fn handle(broker: &Broker, context: &Context, request: FetchRequest) -> Outcome<FetchResponse> {
     let by_id = context.version >= 13;
+    let (node, broker_epoch) = match context.version {
+        15.. => (request.replica_state.replica_id, request.replica_state.replica_epoch),
+        _ => (request.replica_id, -1),
+    };
+    if by_id
+        && node >= 0
+        && let Some(outcome) = fetch_replica::handle(broker, context, &request, (node, broker_epoch)).await
+    {
+        return outcome;
+    }
     let key = |name: &crate::protocol::Str, id| if by_id { TopicKey::Id(id) } else { TopicKey::Name(name.clone()) };
     let targets = request.topics.iter().flat_map(|topic| {
         topic.partitions.iter().map(|partition| Target {
@@ -80,10 +90,6 @@ pub(super) async fn handle(broker: &Broker, context: &Context, request: FetchReq
             TopicKey::Name(name) => broker.find_partition(name, target.partition).await,
         });
     }
-    let (node, broker_epoch) = match context.version {
-        15.. => (request.replica_state.replica_id, request.replica_state.replica_epoch),
-        _ => (request.replica_id, -1),
-    };
     let mut pass = Pass {
         reader: match node {
             0.. => Reader::Replica { node, broker_epoch, noted: false },
@@ -199,44 +205,52 @@ impl Pass<'_> {
                 partition.fetch_as_replica(replica, from, self.now)
             }
         };
-        let fetched = match fetched {
-            Ok(fetched) => fetched,
-            Err(error) => {
-                let mut data = refuse(target, error.code());
-                if let Some(LeaderHint { leader_id, leader_epoch }) = error.hint() {
-                    data.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
-                }
-                return data;
+        let mut data = partition_data(target, fetched);
+        read.bytes += data.records.as_ref().map_or(0, |records| records.len());
+        if data.error_code == ErrorCode::NONE {
+            if matches!(self.reader, Reader::Replica { .. }) {
+                read.news |= target.is_behind(said(data.high_watermark, data.log_start_offset));
             }
-        };
-        read.bytes += fetched.records.len();
-        if matches!(self.reader, Reader::Replica { .. }) {
-            read.news |= target.is_behind(said(fetched.high_watermark, fetched.log_start_offset));
-        }
-        let mut data = PartitionData {
-            partition_index: target.partition,
-            high_watermark: fetched.high_watermark,
-            last_stable_offset: fetched.last_stable_offset,
-            log_start_offset: fetched.log_start_offset,
-            preferred_read_replica: elsewhere.unwrap_or(-1),
-            records: Some(Records(fetched.records)),
-            ..Default::default()
-        };
-        if self.read_committed {
-            data.aborted_transactions = Some(Vec::new());
-        }
-        if let Some((epoch, end_offset)) = fetched.diverging_epoch {
-            data.diverging_epoch = EpochEndOffset { epoch, end_offset };
+            if self.read_committed {
+                data.aborted_transactions = Some(Vec::new());
+            }
+            data.preferred_read_replica = elsewhere.unwrap_or(-1);
         }
         data
     }
 }
 
-fn said(high_watermark: Offset, log_start_offset: Offset) -> Said {
+/// What is said of a partition that was read.
+pub(super) fn partition_data(target: &Target, fetched: Result<Fetched, FetchError>) -> PartitionData {
+    let fetched = match fetched {
+        Ok(fetched) => fetched,
+        Err(error) => {
+            let mut data = refuse(target, error.code());
+            if let Some(LeaderHint { leader_id, leader_epoch }) = error.hint() {
+                data.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
+            }
+            return data;
+        }
+    };
+    let mut data = PartitionData {
+        partition_index: target.partition,
+        high_watermark: fetched.high_watermark,
+        last_stable_offset: fetched.last_stable_offset,
+        log_start_offset: fetched.log_start_offset,
+        records: Some(Records(fetched.records)),
+        ..Default::default()
+    };
+    if let Some((epoch, end_offset)) = fetched.diverging_epoch {
+        data.diverging_epoch = EpochEndOffset { epoch, end_offset };
+    }
+    data
+}
+
+pub(super) fn said(high_watermark: Offset, log_start_offset: Offset) -> Said {
     Said { high_watermark, log_start_offset }
 }
 
-fn refuse(target: &Target, code: ErrorCode) -> PartitionData {
+pub(super) fn refuse(target: &Target, code: ErrorCode) -> PartitionData {
     PartitionData {
         partition_index: target.partition,
         error_code: code,
@@ -291,7 +305,7 @@ fn respond(broker: &Broker, context: &Context, step: &Step, read: Read) -> Fetch
 }
 
 /// Names the leader of a partition that another broker leads, and tells where that is.
-fn name_leader(broker: &Broker, target: &Target, data: &mut PartitionData, endpoints: &mut Vec<NodeEndpoint>) {
+pub(super) fn name_leader(broker: &Broker, target: &Target, data: &mut PartitionData, endpoints: &mut Vec<NodeEndpoint>) {
     if ![ErrorCode::NOT_LEADER_OR_FOLLOWER, ErrorCode::FENCED_LEADER_EPOCH].contains(&data.error_code) {
         return;
     }

@@ -3,6 +3,8 @@
 //! The table below is all there is to register: a line in it makes an API served, and so advertised. Each handler gets
 //! its own request, decoded, and returns an [`Outcome`]; none sees a frame, a socket or another handler.
 
+mod fetch_replica;
+
 use std::marker::PhantomData;
 use std::sync::Arc;
 

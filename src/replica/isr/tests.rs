@@ -34,7 +34,7 @@ fn the_only_replica_is_all_that_is_waited_for() {
     let alone = Reign { replicas: vec![1], isr: vec![1], min_in_sync_replicas: 2, ..reign(&[]) };
     let (mut leadership, effects) = Leadership::new(1, &alone, (0, 100), LAG, at(0), ANY);
     assert!(effects.moved && leadership.high_watermark() == 100);
-    assert!(leadership.appended(101, ANY).moved && leadership.high_watermark() == 101);
+    assert!(leadership.appended(101, at(0), ANY).moved && leadership.high_watermark() == 101);
     // No topic can ask for more replicas than it has.
     assert_eq!(leadership.needed(), 1);
 }
@@ -46,7 +46,7 @@ fn the_high_watermark_is_where_the_slowest_in_sync_is() {
     assert!(!fetch(&mut leadership, 2, 100, 1).moved);
     assert!(fetch(&mut leadership, 3, 95, 1).moved);
     assert_eq!(leadership.high_watermark(), 95);
-    assert!(!leadership.appended(110, ANY).moved);
+    assert!(!leadership.appended(110, at(0), ANY).moved);
     assert!(fetch(&mut leadership, 3, 110, 2).moved);
     assert_eq!(leadership.high_watermark(), 100);
 }
@@ -64,7 +64,7 @@ fn the_high_watermark_never_goes_back() {
 fn below_min_insync_replicas_nothing_becomes_safe() {
     let few = Reign { min_in_sync_replicas: 2, ..reign(&[1]) };
     let (mut leadership, effects) = Leadership::new(1, &few, (90, 100), LAG, at(0), ANY);
-    assert!(!effects.moved && !leadership.appended(120, ANY).moved);
+    assert!(!effects.moved && !leadership.appended(120, at(0), ANY).moved);
     assert_eq!(leadership.high_watermark(), 90);
     let enough = Reign { partition_epoch: 11, isr: vec![1, 2], ..few };
     let _ = leadership.update(&enough, at(1), ANY);
@@ -76,7 +76,7 @@ fn a_follower_that_lags_is_wished_out_and_one_at_the_end_is_not() {
     let mut leadership = leading(&[1, 2, 3]);
     let _ = fetch(&mut leadership, 2, 100, 1);
     let _ = fetch(&mut leadership, 3, 100, 1);
-    let _ = leadership.appended(101, ANY);
+    let _ = leadership.appended(101, at(0), ANY);
     let _ = fetch(&mut leadership, 2, 101, 2);
     assert_eq!(leadership.shrink(at(31), LAG, ANY).wish, None);
     let wish = leadership.shrink(at(33), LAG, ANY).wish.unwrap();
@@ -95,9 +95,24 @@ fn a_follower_that_reaches_what_was_the_end_at_its_last_fetch_was_caught_up_then
     for second in 1..100 {
         // It is always one append behind.
         let _ = fetch(&mut leadership, 2, 99 + second as Offset, second);
-        let _ = leadership.appended(100 + second as Offset, ANY);
+        let _ = leadership.appended(100 + second as Offset, at(second), ANY);
         assert_eq!(leadership.shrink(at(second), LAG, ANY).wish, None);
     }
+}
+
+#[test]
+fn a_follower_at_the_end_is_in_sync_however_long_nothing_was_heard_of_it() {
+    let mut leadership = leading(&[1, 2]);
+    let _ = fetch(&mut leadership, 2, 100, 1);
+    let third = FollowerFetch { node: 3, broker_epoch: 7, offset: 100, log_start: 0 };
+    let _ = leadership.fetched(third, at(1), &|node, _| node != 3);
+    assert_eq!(leadership.shrink(at(1_000), LAG, ANY).wish, None);
+    // From here on it lags. One that is not in sync and is not heard of is not waited for, though it is at the end.
+    let _ = leadership.appended(101, at(1_000), ANY);
+    assert!(fetch(&mut leadership, 2, 101, 1_000).moved);
+    let _ = leadership.appended(102, at(1_000), ANY);
+    assert_eq!(leadership.shrink(at(1_030), LAG, ANY).wish, None);
+    assert_eq!(nodes(&leadership.shrink(at(1_031), LAG, ANY).wish), [1]);
 }
 
 #[test]
@@ -110,7 +125,7 @@ fn a_follower_that_has_all_that_is_safe_is_wished_in_and_waited_for_from_then_on
     // One at a time.
     assert_eq!(fetch(&mut leadership, 3, 100, 2).wish, None);
     // It may be in sync by now, for all we know.
-    assert!(!leadership.appended(105, ANY).moved);
+    assert!(!leadership.appended(105, at(0), ANY).moved);
     assert_eq!((leadership.in_sync(), leadership.most_in_sync()), (1, 2));
     let state = IsrState { leader_epoch: 5, partition_epoch: 11, isr: vec![1, 2] };
     let _ = leadership.answered(Ok(&state), at(3), ANY);
@@ -135,7 +150,7 @@ fn a_fenced_broker_is_neither_wished_in_nor_waited_for() {
     let fenced: Eligible<'_> = &|node, _| node != 2;
     let fetched = FollowerFetch { node: 2, broker_epoch: 7, offset: 100, log_start: 0 };
     assert_eq!(leadership.fetched(fetched, at(1), fenced).unwrap().wish, None);
-    assert!(leadership.appended(101, fenced).moved);
+    assert!(leadership.appended(101, at(0), fenced).moved);
 }
 
 #[test]
@@ -158,7 +173,7 @@ fn a_wish_that_may_have_been_granted_stands_until_the_image_tells() {
     let mut leadership = leading(&[1]);
     let _ = fetch(&mut leadership, 2, 100, 1);
     let _ = leadership.answered(Err(ErrorCode::INVALID_UPDATE_VERSION), at(2), ANY);
-    let _ = leadership.appended(105, ANY);
+    let _ = leadership.appended(105, at(0), ANY);
     assert_eq!((leadership.high_watermark(), leadership.most_in_sync()), (100, 2));
     let image = Reign { partition_epoch: 11, isr: vec![1], ..reign(&[]) };
     // 2 is not in it; but it is about to be at the end, and is waited for while it may be.
@@ -172,7 +187,7 @@ fn whom_the_controller_puts_out_is_not_waited_for() {
     let mut leadership = leading(&[1, 2, 3]);
     let _ = fetch(&mut leadership, 2, 100, 1);
     let _ = fetch(&mut leadership, 3, 100, 1);
-    let _ = leadership.appended(105, ANY);
+    let _ = leadership.appended(105, at(0), ANY);
     let _ = fetch(&mut leadership, 2, 105, 1);
     // Broker 3 died; the lag alone would have it waited for.
     let image = Reign { partition_epoch: 11, isr: vec![1, 2], ..reign(&[]) };
@@ -277,7 +292,7 @@ impl World {
         match event {
             Event::Append(count) => {
                 self.ends[1] += count;
-                let effects = self.leadership.appended(self.ends[1], ANY);
+                let effects = self.leadership.appended(self.ends[1], self.now, ANY);
                 self.take(effects);
             }
             Event::Fetch(node, behind) => {
