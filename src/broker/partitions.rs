@@ -7,6 +7,7 @@ use super::configs::log_config;
 use crate::common::ids::{NodeId, Offset, TopicPartition, Uuid};
 use crate::config::{broker as broker_key, topic as topic_key};
 use crate::log::LogConfig;
+use crate::metadata::image::BrokerImage;
 use crate::metadata::{Image, plan};
 use crate::protocol::{ErrorCode, Str};
 use crate::replica::{LeaderHint, Partition, PartitionSpec};
@@ -87,11 +88,12 @@ impl Broker {
         if self.values().get(broker_key::REPLICA_SELECTOR_CLASS).is_none() || self.node.rack.as_deref() == Some(rack) {
             return None;
         }
-        self.controller.read(|image| {
-            let near =
-                |node| image.broker(node).is_some_and(|known| !known.fenced && known.rack.as_deref() == Some(rack));
-            partition.nearest(offset, near)
-        })
+        // Not with the image in hand: a partition may ask for that while it holds its own.
+        let near: Vec<NodeId> = self.controller.read(|image| {
+            let near = |known: &&BrokerImage| !known.fenced && known.rack.as_deref() == Some(rack);
+            image.brokers().filter(near).map(|known| known.id).collect()
+        });
+        partition.nearest(offset, |node| near.contains(&node))
     }
 
     /// Who leads a partition, as the metadata has it.

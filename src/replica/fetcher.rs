@@ -336,6 +336,7 @@ impl Task {
     /// Gives a partition what came for it.
     async fn give(&mut self, key: Key, partition: &Arc<Partition>, at: Position, data: PartitionData) {
         let now = self.rules.clock.now();
+        let out_of_range = data.error_code == ErrorCode::OFFSET_OUT_OF_RANGE;
         let result = match data.error_code {
             ErrorCode::NONE if data.diverging_epoch.end_offset >= 0 => {
                 let end = (data.diverging_epoch.epoch, data.diverging_epoch.end_offset);
@@ -367,6 +368,8 @@ impl Task {
             }
         };
         match result {
+            // The leader could not serve it, and yet its log holds the offset: it may be another by now.
+            Ok(position) if out_of_range && position == at => self.rest(key),
             Ok(position) => self.plan.moved(key, position),
             // Whoever changed it has told, or will.
             Err(FollowError::Overtaken) => self.rest(key),
