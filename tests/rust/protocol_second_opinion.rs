@@ -73,6 +73,17 @@ macro_rules! each_message {
             delete_groups::DeleteGroupsRequest, delete_groups::DeleteGroupsResponse,
             incremental_alter_configs::IncrementalAlterConfigsRequest,
             incremental_alter_configs::IncrementalAlterConfigsResponse,
+            elect_leaders::ElectLeadersRequest, elect_leaders::ElectLeadersResponse,
+            alter_partition_reassignments::AlterPartitionReassignmentsRequest,
+            alter_partition_reassignments::AlterPartitionReassignmentsResponse,
+            list_partition_reassignments::ListPartitionReassignmentsRequest,
+            list_partition_reassignments::ListPartitionReassignmentsResponse,
+            alter_partition::AlterPartitionRequest, alter_partition::AlterPartitionResponse,
+            envelope::EnvelopeRequest, envelope::EnvelopeResponse,
+            broker_registration::BrokerRegistrationRequest, broker_registration::BrokerRegistrationResponse,
+            broker_heartbeat::BrokerHeartbeatRequest, broker_heartbeat::BrokerHeartbeatResponse,
+            unregister_broker::UnregisterBrokerRequest, unregister_broker::UnregisterBrokerResponse,
+            allocate_producer_ids::AllocateProducerIdsRequest, allocate_producer_ids::AllocateProducerIdsResponse,
             offset_delete::OffsetDeleteRequest, offset_delete::OffsetDeleteResponse,
             describe_cluster::DescribeClusterRequest, describe_cluster::DescribeClusterResponse,
             describe_producers::DescribeProducersRequest, describe_producers::DescribeProducersResponse,
@@ -108,7 +119,7 @@ fn each_version_but_a_few_has_a_second_opinion() {
 
 #[test]
 fn headers_have_the_versions_that_they_say() {
-    for api in ApiKey::ALL.iter().filter(|api| !api.is_internal()) {
+    for api in ApiKey::ALL.iter().filter(|api| theirs::ApiKey::try_from(**api as i16).is_ok()) {
         let key = theirs::ApiKey::try_from(*api as i16).unwrap();
         for version in api.spec().served.iter() {
             assert_eq!(api.request_header_version(version), key.request_header_version(version), "{api} v{version}");
