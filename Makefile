@@ -32,8 +32,8 @@ PY := python tests notebooks
 help: ## tell what can be done
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-demo: $(DEMO) ## a year of flights through a broker inside this process
-	$(BIN)/strandline demo
+demo: $(DEMO) ## a year of flights through three brokers inside this process, of which one is killed half way
+	$(BIN)/strandline demo --brokers 3
 
 test: test-rust test-python ## every test, also side by side with Apache Kafka
 

@@ -5,6 +5,9 @@ become JSON records, keyed by carrier, with their scheduled departure as the tim
 partitions and come back through two consumers of one group, which check that each came once, in the order of its key,
 equal to the source. Mean delays by carrier are told from what came back, and once more by polars from a scan of the
 topic, which must say the same.
+
+With ``--brokers 3`` the topic is on three brokers; half way through the flights the one that leads its first partition is
+killed, as kill -9 would. The others go on without it, and it comes back when everything was read.
 """
 
 from __future__ import annotations
@@ -226,12 +229,32 @@ def mean(delays: Iterable[int | None]) -> float:
     return sum(known) / len(known) if known else 0.0
 
 
-def produce(cluster: sl.Cluster, sent: Sequence[Flight], step: Step) -> None:
-    """Send every flight and wait until each is written."""
+class Victim:
+    """The broker that is killed half way, where there are others to go on."""
+
+    def __init__(self, cluster: sl.Cluster, half: int) -> None:
+        """Choose the one that leads the first partition, to be killed before flight number `half`."""
+        self.half = half
+        self.broker: sl.Broker | None = None
+        if len(cluster.brokers) > 1:
+            leader = cluster.admin().describe_topics([TOPIC])[0].partitions[0].leader
+            self.broker = next((broker for broker in cluster.brokers if broker.id == leader), None)
+
+    def watch(self, flights: Iterable[Flight]) -> Iterator[Flight]:
+        """Pass the flights on, and kill the broker in their middle."""
+        for number, flight in enumerate(flights):
+            if number == self.half and self.broker is not None:
+                self.broker.kill()
+            yield flight
+
+
+def produce(cluster: sl.Cluster, sent: Sequence[Flight], step: Step, victim: Victim) -> None:
+    """Send every flight and wait until each is written, on all brokers that are in sync."""
     last: sl.Delivery | None = None
-    with cluster.producer(linger_ms=20, batch_size=256 * 1024) as producer:
+    with cluster.producer(acks="all", linger_ms=20, batch_size=256 * 1024) as producer:
         send = producer.send
-        for flight in step.track(sent, len(sent)):
+        flights = step.track(sent, len(sent))
+        for flight in flights if victim.broker is None else victim.watch(flights):
             last = send(TOPIC, flight.value, flight.carrier, timestamp=flight.departure)
         producer.flush()
     if last is not None:
@@ -386,22 +409,36 @@ def show(screen: Screen, arguments: argparse.Namespace) -> int:
     """Run the demo and return the exit code."""
     if find_spec("polars") is None:
         raise DemoError("the demo's polars is not installed: pip install 'strandline[demo]'")
-    screen.line("A year of flights through a Kafka broker inside this process")
+    several = arguments.brokers > 1
+    through = f"{arguments.brokers} Kafka brokers" if several else "a Kafka broker"
+    screen.line(f"A year of flights through {through} inside this process")
     began = time.perf_counter()
     with screen.step("read the source") as step:
         path = source()
         sent = list(step.track(flights(path), 336_776))
         step.what = f"{len(sent):,} flights"
-    with screen.step("start the broker") as step:
-        cluster = sl.Cluster(arguments.data_dir, listen=arguments.listen)
-        step.what = cluster.bootstrap_servers
+    with screen.step("start the brokers" if several else "start the broker") as step:
+        cluster = sl.Cluster(arguments.data_dir, brokers=arguments.brokers, listen=arguments.listen)
+        step.what = f"{arguments.brokers} brokers" if several else cluster.bootstrap_servers
     with cluster:
         with screen.step("create the topic") as step:
             # The flights are of 2013: Kafka's week of retention would drop them at once.
-            topic = cluster.create_topic(TOPIC, partitions=PARTITIONS, retention_ms=-1)
-            step.what = f"{PARTITIONS} partitions"
+            replicas = min(arguments.brokers, 3)
+            topic = cluster.create_topic(
+                TOPIC,
+                partitions=PARTITIONS,
+                replication_factor=replicas,
+                retention_ms=-1,
+                min_insync_replicas=max(1, replicas - 1),
+            )
+            step.what = f"{PARTITIONS} partitions" + (f", {replicas} replicas" if several else "")
+            if several:
+                cluster.wait_healthy()
+        victim = Victim(cluster, len(sent) // 2)
         with screen.step("produce") as step:
-            produce(cluster, sent, step)
+            produce(cluster, sent, step, victim)
+        if victim.broker is not None:
+            screen.line(f"  broker {victim.broker.id} was killed before flight {victim.half:,}; the others went on")
         check = Check(sent)
         with screen.step("two consumers, one group") as step:
             reading = Reading(cluster, check)
@@ -417,6 +454,11 @@ def show(screen: Screen, arguments: argparse.Namespace) -> int:
             frame = scanned(topic)
             step.records, step.size = frame.height, size
         check.faults += disagreements(frame, found)
+        if victim.broker is not None:
+            with screen.step("start it again") as step:
+                victim.broker.start()
+                cluster.wait_healthy()
+                step.what = "all in sync"
         screen.line()
         for line in table(found):
             screen.line(line)
@@ -469,6 +511,9 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="strandline demo", description=(__doc__ or "").split("\n\n", 1)[1])
     parser.add_argument(
         "--keep", action="store_true", help="leave the broker running and tell how to reach it with kcat"
+    )
+    parser.add_argument(
+        "--brokers", type=int, default=1, metavar="N", help="how many brokers; of several, one is killed half way"
     )
     parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="where (default: any free port)")
     parser.add_argument("--data-dir", metavar="DIR", help="keep the data there (default: a folder that goes away)")

@@ -98,7 +98,6 @@ fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
 }
 
 fn run(test: impl Future<Output = ()>) {
-    let _ = tracing_subscriber::fmt().with_env_filter("strandline=debug").with_writer(std::io::stderr).try_init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(3 * PATIENCE, test).await.unwrap() });
 }
