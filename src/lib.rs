@@ -23,11 +23,11 @@
 //! | 4 | [`arrow`] | topics as tables: record batches, mapped or fetched, to Arrow arrays and back | brokers, Python |
 //! | 4 | [`metadata`] | the cluster image and the records that change it: a pure state machine | I/O |
 //! | 5 | [`controller`] | the image replicated by Raft (openraft): its log, its snapshots, who leads and may change it | handlers |
-//! | 6 | [`replica`] | partitions led here: appends, reads, high watermark, fetches that wait | groups |
+//! | 6 | [`replica`] | partitions led or followed: appends, reads, who is in sync, high watermark, fetchers, waits | groups |
 //! | 7 | [`coordinator`] | groups: pure state machines over their internal topic | sockets |
-//! | 8 | [`broker`] | wires the above; `handlers/`, one file an API, each opening with its versions and rules | Python |
+//! | 8 | [`broker`] | wires the above, joins its cluster; `handlers/`, one file an API, each opening with its versions and rules | Python |
 //! | 9 | [`server`] | listeners, connections, ordered replies, memory and connection limits | Python |
-//! | 10 | [`cluster`] | the brokers of one process: started, stopped | Python |
+//! | 10 | [`cluster`] | the brokers of one process: started, stopped, killed, cut off from each other | Python |
 //! | 11 | [`cli`] | the command line | business |
 //! | 12 | `python` | the bindings: convert, release the GIL, call | business |
 //!

@@ -6,8 +6,8 @@ partitions and come back through two consumers of one group, which check that ea
 equal to the source. Mean delays by carrier are told from what came back, and once more by polars from a scan of the
 topic, which must say the same.
 
-With ``--brokers 3`` the topic is on three brokers; half way through the flights the one that leads its first partition is
-killed, as kill -9 would. The others go on without it, and it comes back when everything was read.
+With ``--brokers 3`` the topic is on three brokers; half way through the flights the one that leads its first partition
+is killed, as kill -9 would. The others go on without it, and it comes back when everything was read.
 """
 
 from __future__ import annotations

@@ -81,11 +81,17 @@ impl Broker {
         let node_id = rules::node_id(&properties);
         let opening = {
             let (dirs, cluster_id) = (rules::data_dirs(&properties), options.cluster_id);
-            blocking(move || open_dir(&dirs, node_id, cluster_id.as_deref(), file_system))
+            let alone = options.voters.iter().all(|voter| voter.id == node_id);
+            blocking(move || open_dir(&dirs, node_id, cluster_id.as_deref(), alone, file_system))
         };
         let (dir, meta) = opening.await?;
-        let (host, port) = options.controller_listener.unwrap_or_default();
+        // A voter is where the others were told; only it may be bound to every address.
+        let told = options.voters.iter().find(|voter| voter.id == node_id);
+        let told = told.map(|voter| (voter.host.clone(), voter.port));
+        let (host, port) = told.or(options.controller_listener).unwrap_or_default();
         let node = Voter { id: node_id, directory_id: meta.directory_id, host, port };
+        let others = options.voters.iter().filter(|voter| voter.id != node_id).cloned().collect();
+        let controller_listener = (node.port != 0).then(|| (Str::from(node.host.as_str()), node.port));
         let quorum = ControllerOptions {
             voters: if options.voters.is_empty() { vec![node.clone()] } else { options.voters },
             node,
@@ -127,7 +133,8 @@ impl Broker {
             fetch_sessions: FetchSessions::new(slots),
             follower_sessions: FollowerSessions::new(slots),
             endpoint: OnceLock::new(),
-            to_controller: ToController::new(doors.clone()),
+            to_controller: ToController::new(doors.clone(), others),
+            controller_listener,
             doors,
             lifecycle: Lifecycle::default(),
             published: Published::default(),
@@ -195,6 +202,7 @@ fn open_dir(
     dirs: &[String],
     node_id: NodeId,
     cluster_id: Option<&str>,
+    alone: bool,
     file_system: Arc<dyn FileSystem>,
 ) -> Result<(LogDir, MetaProperties), OpenError> {
     let [dir] = dirs else {
@@ -202,7 +210,16 @@ fn open_dir(
         return Err(OpenError::Unsupported(sentence));
     };
     let handles = Handles::new(file_system, MAX_OPEN_FILES);
-    let dir = LogDir::open(handles, &PathBuf::from(dir), &std::process::id().to_string())?;
+    let root = PathBuf::from(dir);
+    if !alone && cluster_id.is_none() && MetaProperties::read(handles.fs().as_ref(), &root)?.is_none() {
+        // Each node would make up an id of its own.
+        let sentence = format!(
+            "{} is not formatted, and there are other nodes: strandline format --cluster-id ID",
+            root.display()
+        );
+        return Err(OpenError::Unsupported(sentence));
+    }
+    let dir = LogDir::open(handles, &root, &std::process::id().to_string())?;
     let meta = dir.claim(cluster_id, node_id)?;
     Ok((dir, meta))
 }

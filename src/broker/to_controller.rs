@@ -5,6 +5,7 @@
 //! that was on its way when the controller went may have been carried out: what is asked this way may be asked twice.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,11 +28,19 @@ const REST: Duration = Duration::from_millis(20);
 pub(super) struct ToController {
     doors: Doors,
     line: Mutex<Option<(NodeId, Arc<Line>)>>,
+    /// Those who are asked in turn while nobody is known to lead: whoever does answers.
+    others: Vec<Voter>,
+    turn: AtomicUsize,
 }
 
 impl ToController {
-    pub(super) fn new(doors: Doors) -> ToController {
-        ToController { doors, line: Mutex::default() }
+    pub(super) fn new(doors: Doors, others: Vec<Voter>) -> ToController {
+        ToController { doors, line: Mutex::default(), others, turn: AtomicUsize::new(0) }
+    }
+
+    fn next(&self) -> Option<Voter> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.others.get(turn % self.others.len().max(1)).cloned()
     }
 }
 
@@ -65,7 +74,7 @@ impl Broker {
         if leadership.is_us {
             return self.ask_self(request).await;
         }
-        let leader = leadership.leader.ok_or(Unanswered::NoController)?;
+        let leader = leadership.leader.or_else(|| self.to_controller.next()).ok_or(Unanswered::NoController)?;
         let line = self.line_to(&leader).await?;
         Ok(line.call_at(request, line.version(R::KEY)?, within).await?)
     }

@@ -1,4 +1,4 @@
-//! The command line: `strandline serve | topics | groups | produce | consume | scan | dump-log`.
+//! The command line: `strandline serve | format | topics | groups | produce | consume | scan | dump-log`.
 //!
 //! One file a command. [`run`] is the whole program: the binary calls it, and so does the Python package's `strandline`
 //! script. Answers go to stdout, everything else to stderr; the exit code is 0, 1 for a failure told in a sentence, or
@@ -16,6 +16,7 @@ mod produce;
 mod rows;
 mod scan;
 mod serve;
+mod storage;
 mod table;
 mod topics;
 
@@ -40,6 +41,8 @@ struct Cli {
 enum Command {
     /// Run a broker until SIGTERM or Ctrl-C
     Serve(serve::Serve),
+    /// Make a data dir one of a cluster of several brokers, before the first start
+    Format(storage::Format),
     /// Send a year of flights round (comes with the Python package)
     Demo(Demo),
     /// List, make, show, change and unmake topics
@@ -85,6 +88,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
     };
     let done = match cli.command {
         Command::Serve(serve) => serve.run(),
+        Command::Format(format) => format.run(),
         Command::Demo(demo) => demo.run(),
         Command::Topics(topics) => topics.run(),
         Command::Groups(groups) => groups.run(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::common::clock::{SharedClock, SystemClock};
 use crate::common::transport::{SharedTransport, Tcp};
-use crate::config::{ConfigError, Scope, find, properties};
+use crate::config::{ConfigError, Scope, Values, find, properties};
 use crate::log::fs::{FileSystem, RealFs, read_file};
 
 /// How large a properties file may be.
@@ -92,6 +92,14 @@ impl BrokerSettings {
     /// Whether a key is known at all.
     pub fn knows(key: &str) -> bool {
         find(Scope::Broker, key).is_some()
+    }
+
+    /// What the properties come to, with Kafka's defaults for all others.
+    ///
+    /// # Errors
+    /// A key or value makes no sense.
+    pub fn values(&self) -> Result<Values, ConfigError> {
+        Values::broker(self.properties.iter().map(|(key, value)| (key, value))).map(|(values, _)| values)
     }
 
     /// Another clock for everything: a [`ManualClock`](crate::common::clock::ManualClock), say.

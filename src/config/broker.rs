@@ -44,10 +44,10 @@ keys! {
         ("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"), Any, Low, Honoured;
     /// The listener that brokers use among themselves.
     INTER_BROKER_LISTENER_NAME: Option<Text> = "inter.broker.listener.name", (null), Any, Medium, ONE_BROKER;
-    /// The listeners of the controller: they are left out of what clients are told, and nothing listens there.
+    /// The listeners for brokers and controllers among themselves: they are left out of what clients are told.
     CONTROLLER_LISTENER_NAMES: List = "controller.listener.names", (""), Any, High, Honoured;
-    /// The voters of the controller quorum, id@host:port.
-    CONTROLLER_QUORUM_VOTERS: List = "controller.quorum.voters", (""), Any, High, ONE_CONTROLLER;
+    /// The first voters of the controller quorum, id@host:port; without any this node is alone.
+    CONTROLLER_QUORUM_VOTERS: List = "controller.quorum.voters", (""), Any, High, Honoured;
     /// Where to find the controller quorum.
     CONTROLLER_QUORUM_BOOTSTRAP_SERVERS: List = "controller.quorum.bootstrap.servers", (""), Any, High, ONE_CONTROLLER;
     /// Where the broker stands, for clients that prefer a near replica.

@@ -32,14 +32,8 @@ fn broker_rules(values: &Values) -> Option<String> {
     if old_id != -1 && values.is_set(broker::NODE_ID) && old_id != id {
         return Some(format!("node.id is {id} and broker.id is {old_id}: they must agree, or broker.id be left out"));
     }
-    let roles = values.get(broker::PROCESS_ROLES);
-    for role in ["broker", "controller"] {
-        if !roles.iter().any(|known| known == role) {
-            let roles = roles.join(",");
-            return Some(format!(
-                "process.roles is {roles}: it must be broker,controller, for one process is both yet"
-            ));
-        }
+    if let Some(sentence) = quorum_rules(values) {
+        return Some(sentence);
     }
     let (least, most) =
         (values.get(broker::GROUP_MIN_SESSION_TIMEOUT_MS), values.get(broker::GROUP_MAX_SESSION_TIMEOUT_MS));
@@ -68,6 +62,41 @@ fn broker_rules(values: &Values) -> Option<String> {
         return Some(format!("log.dirs is {dirs}: it must name one directory, for several are not served yet"));
     }
     listener::check(values)
+}
+
+/// Every node is a broker; one that is among the voters is a controller too, and any other one follows them.
+fn quorum_rules(values: &Values) -> Option<String> {
+    let roles = values.get(broker::PROCESS_ROLES);
+    let has = |role: &str| roles.iter().any(|known| known == role);
+    let text = roles.join(",");
+    if !has("broker") {
+        return Some(format!("process.roles is {text}: it must hold broker, for there are no nodes without one yet"));
+    }
+    let voters = match listener::voters(values) {
+        Ok(voters) => voters,
+        Err(sentence) => return Some(sentence),
+    };
+    let id = node_id(values);
+    let votes = voters.iter().any(|(voter, ..)| *voter == id);
+    if voters.is_empty() && !has("controller") {
+        let must = "a node without controller must be told who has that role in controller.quorum.voters";
+        return Some(format!("process.roles is {text}: {must}"));
+    }
+    if !voters.is_empty() && votes != has("controller") {
+        let (is, must) = if votes { ("is", "broker,controller") } else { ("is not", "broker") };
+        return Some(format!(
+            "node.id {id} {is} among controller.quorum.voters and process.roles is {text}: it must be {must}"
+        ));
+    }
+    let alone = voters.iter().all(|(voter, ..)| *voter == id);
+    if !alone && listener::controllers(values).is_ok_and(|listeners| listeners.is_empty()) {
+        return Some(
+            "controller.quorum.voters names others: listeners must have one for them too, which controller.listener.names \
+             names"
+                .to_owned(),
+        );
+    }
+    None
 }
 
 /// The data dirs: `log.dirs`, or `log.dir` when that is not set. A checked configuration has one.

@@ -18,12 +18,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "peers"))
 
+from cluster import cluster  # noqa: E402
 from measures import FULL, MEASURES, QUICK, Figures, Start  # noqa: E402
 from process import raise_file_limit  # noqa: E402
 
 from support.brokers import SERVER_JVM, Broker, start_kafka, start_strandline  # noqa: E402
 
 README = ROOT / "README.md"
+# The measure that has three brokers of each kind.
+CLUSTER = "cluster"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 
@@ -55,6 +58,21 @@ ROWS = [
     Row("killed", "{partitions:,} partitions: restart after kill -9", "s", "<= 4"),
     Row("recovery", "restart after kill -9 with {log:.2g} GB of log", "s", "<= 2"),
     Row("connections", "{connections:,} idle connections, more memory", "MiB", "<= 60"),
+]
+
+# Three brokers, all replicas in sync.
+CLUSTER_ROWS = [
+    Row("three start", "from nothing to a replicated record read back (ours: in this process)", "ms", "<= 250"),
+    Row("three resident", "resident memory of the three then", "MiB", "<= 60"),
+    Row("three 1 KiB cpu", "produce 1 KiB records, cpu of all brokers", "s/GB", "<= 5"),
+    Row("three 1 KiB rate", "the same, throughput", "MB/s", ">= 3 x", more_is_better=True),
+    Row("three 16 KiB batches cpu", "produce with 16 KiB batches, cpu of all brokers", "s/GB", "<= 25"),
+    Row("three 16 KiB batches rate", "the same, throughput", "MB/s", ">= 3 x", more_is_better=True),
+    Row("three 100 B cpu", "produce 100 B records, cpu of all brokers", "s/GB", "<= 8"),
+    Row("three 100 B rate", "the same, throughput", "MB/s", ">= 3 x", more_is_better=True),
+    Row("three p50", "end to end at 1,000/s, p50", "ms", "<= 0.8"),
+    Row("three p99", "end to end at 1,000/s, p99", "ms", "<= 4"),
+    Row("three killed", "leader killed (kill -9), default settings: longest gap between acknowledgements", "s", "<= 1"),
 ]
 
 
@@ -115,10 +133,10 @@ def shown(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
 
 
-def table(found: dict[str, Figures], sizes: dict[str, float]) -> list[str]:
+def table(found: dict[str, Figures], sizes: dict[str, float], rows: list[Row], title: str = "") -> list[str]:
     """The table in Markdown; a ratio above 1 is in our favour."""
-    lines = ["| | Apache Kafka 4.3.1 | strandline | times better | to reach |", "|---|---|---|---|---|"]
-    for row in ROWS:
+    lines = [f"| {title} | Apache Kafka 4.3.1 | strandline | times better | to reach |", "|---|---|---|---|---|"]
+    for row in rows:
         theirs, ours = found.get("kafka", {}).get(row.figure), found.get("strandline", {}).get(row.figure)
         if theirs is None and ours is None:
             continue
@@ -126,7 +144,7 @@ def table(found: dict[str, Figures], sizes: dict[str, float]) -> list[str]:
         # A figure without a unit explains the one before it.
         better = "" if not row.unit else times(ours, theirs) if row.more_is_better else times(theirs, ours)
         lines.append(f"| {label} | {shown(theirs)} | {shown(ours)} | {better} | {row.reach} |")
-    return lines
+    return [*([""] if title else []), *lines] if len(lines) > 2 else []
 
 
 def client_table(
@@ -190,7 +208,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
     parser.add_argument("--peers", choices=["both", "kafka", "strandline"], default="both")
-    parser.add_argument("--only", default=",".join(MEASURES), help="which measures, by comma")
+    parser.add_argument("--only", default=",".join([*MEASURES, CLUSTER]), help="which measures, by comma")
     parser.add_argument("--write", action="store_true", help="write the table into README")
     chosen = parser.parse_args()
     sizes = QUICK if chosen.quick else FULL
@@ -208,7 +226,10 @@ def main() -> int:
             folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
             folders.append(folder)
             try:
-                figures = MEASURES[measure](starts[name], folder, sizes)
+                if measure == CLUSTER:
+                    figures = cluster(name, folder, sizes)
+                else:
+                    figures = MEASURES[measure](starts[name], folder, sizes)
                 found[name] |= figures
                 print(f"{measure}, {name}: " + ", ".join(f"{k} {shown(v)}" for k, v in figures.items()), flush=True)
             except Exception as error:
@@ -225,7 +246,8 @@ def main() -> int:
     }
     threads = client_table(found, PYTHON_ROWS, "Python, thousand records/s", "confluent-kafka", counts)
     loops = client_table(found, ASYNC_ROWS, "asyncio, thousand sends/s", "aiokafka", counts)
-    lines = [*table(found, counts), *threads, *loops, *tables_table(found, counts), "", machine()]
+    three = table(found, counts, CLUSTER_ROWS, "Three brokers, replication factor 3, acks=all")
+    lines = [*table(found, counts, ROWS), *three, *threads, *loops, *tables_table(found, counts), "", machine()]
     print("\n" + "\n".join(lines))
     results = ROOT / "bench-results"
     results.mkdir(exist_ok=True)

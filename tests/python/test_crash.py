@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from support.brokers import Missing, read_line, strandline_binary, tail
+from support.load import PARTITIONS, Load, read_all
 
 confluent_kafka = pytest.importorskip("confluent_kafka")
 admin = pytest.importorskip("confluent_kafka.admin")
 
 SEED = int(os.environ.get("STRANDLINE_CRASH_SEED", "20"))
 ROUNDS = int(os.environ.get("STRANDLINE_CRASH_ROUNDS", "50"))
-PARTITIONS = 4
 PATIENCE = 30.0
 
 
@@ -88,79 +88,6 @@ def create(broker: Serving, topic: str) -> None:
     client.create_topics([admin.NewTopic(topic, PARTITIONS, 1)])[topic].result(PATIENCE)
 
 
-class Load:
-    """A producer that never rests, and what became of its records."""
-
-    def __init__(self, bootstrap: str, topic: str, dice: random.Random) -> None:
-        self.topic = topic
-        self.dice = dice
-        self.sent = 0
-        # For each partition: where each record is that was acknowledged.
-        self.acknowledged: list[dict[int, int]] = [{} for _ in range(PARTITIONS)]
-        self.failed: list[str] = []
-        self.producer = confluent_kafka.Producer(
-            {
-                "bootstrap.servers": bootstrap,
-                "enable.idempotence": True,
-                "acks": "all",
-                "linger.ms": 1,
-                "batch.num.messages": 200,
-                "message.timeout.ms": 120_000,
-                "reconnect.backoff.ms": 5,
-                "reconnect.backoff.max.ms": 50,
-                "retry.backoff.ms": 10,
-                "log_level": 0,
-            }
-        )
-
-    def delivered(self, error: object, message: object) -> None:
-        """Called by the producer for each record."""
-        if error is not None:
-            self.failed.append(str(error))
-            return
-        number = int(message.value().split()[0])  # type: ignore[attr-defined]
-        self.acknowledged[message.partition()][number] = message.offset()  # type: ignore[attr-defined]
-
-    @property
-    def count(self) -> int:
-        """How many records were acknowledged."""
-        return sum(map(len, self.acknowledged))
-
-    def run_until(self, count: int) -> None:
-        """Produce until `count` records were acknowledged, with many more under way."""
-        deadline = time.monotonic() + PATIENCE
-        while self.count < count and not self.failed:
-            assert time.monotonic() < deadline, f"{self.count} of {count} were acknowledged in {PATIENCE} s"
-            for _ in range(max(0, 1000 - len(self.producer))):
-                value = b"%d %s" % (self.sent, b"x" * self.dice.randrange(300))
-                self.producer.produce(self.topic, value, partition=self.sent % PARTITIONS, on_delivery=self.delivered)
-                self.sent += 1
-            self.producer.poll(0.01)
-        assert not self.failed, self.failed[:3]
-
-
-def read_all(broker: Serving, topic: str) -> list[list[tuple[int, int]]]:
-    """For each partition, offset and number of all its records."""
-    consumer = confluent_kafka.Consumer(
-        {"bootstrap.servers": broker.bootstrap, "group.id": "reader", "enable.partition.eof": True, "log_level": 0}
-    )
-    partitions = [confluent_kafka.TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)]
-    consumer.assign(partitions)
-    found: list[list[tuple[int, int]]] = [[] for _ in partitions]
-    ended = 0
-    deadline = time.monotonic() + PATIENCE
-    while ended < PARTITIONS:
-        assert time.monotonic() < deadline, "the reader did not come to the end"
-        for message in consumer.consume(1000, timeout=1):
-            if message.error() is None:
-                found[message.partition()].append((message.offset(), int(message.value().split()[0])))
-            else:
-                assert message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF, message.error()
-                ended += 1
-    consumer.close()
-    return found
-
-
 def test_what_was_acknowledged_survives_kill_9_once_and_in_order(tmp_path: Path, brokers: list[Serving]) -> None:
     dice = random.Random(SEED)
     broker = Serving(tmp_path)
@@ -178,7 +105,7 @@ def test_what_was_acknowledged_survives_kill_9_once_and_in_order(tmp_path: Path,
     assert not load.failed
     assert load.count == load.sent
 
-    found = read_all(broker, "tide")
+    found = read_all(broker.bootstrap, "tide")
     for partition, records in enumerate(found):
         numbers = [number for _, number in records]
         assert len(set(numbers)) == len(numbers), f"partition {partition} has records twice"
@@ -223,13 +150,13 @@ def test_a_broker_that_was_asked_to_end_ends_clean_and_starts_without_recovery(
     again = Serving(tmp_path, broker.port)
     brokers.append(again)
     assert not marker.exists(), "it is only true until the next start"
-    assert sum(map(len, read_all(again, "tide"))) == load.sent
+    assert sum(map(len, read_all(again.bootstrap, "tide"))) == load.sent
     assert "not clean" not in again.logged(), again.logged()
 
     # A crash, for comparison: there the next start does recover.
     again.kill()
     crashed = Serving(tmp_path, broker.port)
     brokers.append(crashed)
-    assert sum(map(len, read_all(crashed, "tide"))) == load.sent
+    assert sum(map(len, read_all(crashed.bootstrap, "tide"))) == load.sent
     assert "not clean: logs are recovered" in crashed.logged()
     assert crashed.stop() == 0

@@ -126,13 +126,21 @@ def test_a_scan_that_says_otherwise_is_told_with_the_exit_code(
 def test_a_check_that_fails_is_told_with_the_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def doubled(cluster: sl.Cluster, sent: list[demo.Flight], step: demo.Step) -> None:
-        original(cluster, [*sent, sent[0]], step)
+    def doubled(cluster: sl.Cluster, sent: list[demo.Flight], step: demo.Step, victim: demo.Victim) -> None:
+        original(cluster, [*sent, sent[0]], step, victim)
 
     original = demo.produce
     monkeypatch.setattr(demo, "produce", doubled)
     assert demo.main([]) == 1
     assert "FAILED" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("few")
+def test_one_of_three_brokers_is_killed_and_nothing_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    assert demo.main(["--brokers", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "was killed before flight 1; the others went on" in out
+    assert "replication 3, in sync" in out
 
 
 @pytest.mark.usefixtures("few")
