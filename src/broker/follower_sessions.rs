@@ -306,7 +306,7 @@ mod tests {
     /// Two partitions that broker 1 leads.
     fn partitions() -> Vec<Arc<Partition>> {
         let dir = LogDir::open(Handles::new(Arc::new(MemoryFs::new()), 8), Path::new("/data"), "test").unwrap();
-        let manager = ReplicaManager::new(dir, ManualClock::new(0), |_, _| true).unwrap();
+        let manager = ReplicaManager::new(dir, ManualClock::new(0)).unwrap();
         let open = |index| {
             let spec = PartitionSpec {
                 id: TopicPartition::new("t", index),
