@@ -1,4 +1,4 @@
-//! What the active controller does besides answering: it notices brokers that are gone.
+//! What the active controller does besides answering: it notices brokers that are gone, and lets preferred leaders lead again.
 //!
 //! ```text
 //! a heartbeat comes        its session begins anew
@@ -7,6 +7,9 @@
 //!                          then it is fenced at once. Where somebody does listen, or nobody answers at all, the link may
 //!                          be what broke, and the session decides.
 //! ```
+//! Every `leader.imbalance.check.interval.seconds` the partitions whose first replica is in sync and does not lead go back to it
+//! (`auto.leader.rebalance.enable`).
+//!
 //! All of it lasts as long as this node is in office. Of itself it needs no sign of life: when its clock leaps, it lives.
 
 use std::io;
@@ -24,6 +27,9 @@ use crate::metadata::{Image, plan};
 
 /// How long somebody who listens may take to say so.
 const PROBE: Duration = Duration::from_secs(1);
+
+/// How many leaders change at once at most, as in Apache Kafka: each is a change that clients must hear of.
+const MOST_ELECTED_AT_ONCE: usize = 1_000;
 
 /// The sessions of the brokers, while this node is the active controller.
 #[derive(Debug, Default)]
@@ -57,8 +63,46 @@ pub(super) fn start(broker: &Arc<Broker>) {
 }
 
 impl Broker {
-    /// Watches over the brokers; ends only when it is dropped.
+    /// Does what the active controller does; ends only when it is dropped.
     async fn in_office(self: &Arc<Self>) {
+        tokio::join!(self.watch_over_brokers(), self.balance_leaders());
+    }
+
+    /// Lets preferred leaders lead again, from time to time.
+    async fn balance_leaders(&self) {
+        let values = self.values();
+        if !values.get(key::AUTO_LEADER_REBALANCE_ENABLE) {
+            return;
+        }
+        let seconds = values.get(key::LEADER_IMBALANCE_CHECK_INTERVAL_SECONDS);
+        let interval = Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX));
+        loop {
+            self.socket_clock.sleep(interval).await;
+            while self.prefer_leaders().await {}
+        }
+    }
+
+    /// Lets some preferred leaders lead; tells whether there may be more.
+    async fn prefer_leaders(&self) -> bool {
+        let decide = |image: &Image| {
+            let records = plan::prefer_leaders(image, MOST_ELECTED_AT_ONCE);
+            Ok((records.len(), records))
+        };
+        match self.change(decide, false).await {
+            Ok(0) => false,
+            Ok(count) => {
+                tracing::info!(partitions = count, "preferred leaders lead again");
+                count == MOST_ELECTED_AT_ONCE
+            }
+            Err(refusal) => {
+                tracing::warn!(%refusal, "preferred leaders could not be elected");
+                false
+            }
+        }
+    }
+
+    /// Watches over the brokers.
+    async fn watch_over_brokers(self: &Arc<Self>) {
         let live: Vec<NodeId> = self.controller.read(|image| image.live_brokers().map(|broker| broker.id).collect());
         let live: Vec<NodeId> = live.into_iter().filter(|id| *id != self.node.id).collect();
         let timeout = u64::try_from(self.values().get(key::BROKER_SESSION_TIMEOUT_MS)).unwrap_or(0);

@@ -80,6 +80,7 @@ impl Broker {
         }
         // Now the image is as whole as it was when this start was registered.
         self.set_strays_aside().await;
+        self.image_is_whole().await;
         let beating = self.clone();
         self.shutdown.spawn(async move { beating.beat().await });
         Ok(())

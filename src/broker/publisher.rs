@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +22,9 @@ use crate::replica::PartitionSpec;
 #[derive(Debug, Default)]
 pub(super) struct Published {
     offset: AtomicI64,
+    /// Whether the image is as new as this start of the broker. Before that it may be one in which a replica was not here
+    /// yet, and what lies here is not taken away by it.
+    is_whole: AtomicBool,
     /// Those who wait until all that is in the image now is carried out.
     waiting: Mutex<Option<mpsc::UnboundedSender<oneshot::Sender<()>>>>,
 }
@@ -76,6 +79,7 @@ pub(super) fn start(broker: &Arc<Broker>) {
     let shutdown = broker.shutdown().clone();
     shutdown.clone().spawn(async move {
         let mut known = Known::new();
+        let mut has_looked = false;
         broker.publish_all(&mut known).await;
         loop {
             tokio::select! {
@@ -87,7 +91,14 @@ pub(super) fn start(broker: &Arc<Broker>) {
                 },
                 // All that was applied before it was asked lies in the other queue, which comes first.
                 waits = waiting.recv() => match waits {
-                    Some(waits) => drop(waits.send(())),
+                    Some(waits) => {
+                        if !has_looked && broker.published.is_whole.load(Ordering::Acquire) {
+                            broker.take_away_what_moved().await;
+                            has_looked = true;
+                        }
+                        // Whoever asked may have gone.
+                        let _ = waits.send(());
+                    }
                     None => return,
                 },
             }
@@ -109,6 +120,25 @@ impl Broker {
             // Dropped where the broker stops: nothing more is carried out then.
             let _ = receiver.await;
         }
+    }
+
+    /// Notes that the image is as new as this start of the broker, and takes away what went elsewhere before it.
+    pub(super) async fn image_is_whole(&self) {
+        self.published.is_whole.store(true, Ordering::Release);
+        self.published().await;
+    }
+
+    /// Lets go what lies here and went elsewhere while this broker was down.
+    async fn take_away_what_moved(self: &Arc<Self>) {
+        let gone = self.controller.read(|image| {
+            let partitions = |topic: &TopicImage| {
+                let others = (0..).zip(&topic.partitions).filter(|(_, held)| !held.replicas.contains(&self.node.id));
+                others.map(|(index, _)| index).collect::<Vec<i32>>()
+            };
+            let all = image.topics().map(|topic| (topic.id, partitions(topic)));
+            all.flat_map(|(id, indexes)| indexes.into_iter().map(move |index| (id, index))).collect()
+        });
+        self.publish_partitions(gone).await;
     }
 
     async fn publish(self: &Arc<Self>, news: Applied, known: &mut Known) {
@@ -154,13 +184,14 @@ impl Broker {
 
     /// Lets the replicas take what the image says of these partitions.
     async fn publish_partitions(self: &Arc<Self>, partitions: BTreeSet<(Uuid, i32)>) {
+        let is_whole = self.published.is_whole.load(Ordering::Acquire);
         let specs: Vec<PartitionSpec> = self.controller.read(|image| {
             let specs = partitions.into_iter().filter_map(|(id, index)| {
                 let topic = image.topic_by_id(id)?;
                 let partition = topic.partitions.get(usize::try_from(index).ok()?)?;
                 let held = partition.replicas.contains(&self.node.id);
                 // One that went elsewhere may still lie here.
-                let concerns = held || self.replicas.has(&TopicPartition::new(topic.name.as_str(), index));
+                let concerns = held || is_whole && self.replicas.has(&TopicPartition::new(topic.name.as_str(), index));
                 if concerns { self.partition_spec(image, &topic.name, index) } else { None }
             });
             specs.collect()

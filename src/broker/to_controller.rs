@@ -16,7 +16,7 @@ use crate::client::connection::{Connection as Line, ConnectionOptions};
 use crate::client::{ClientError, Doors};
 use crate::common::ids::NodeId;
 use crate::config::broker as key;
-use crate::controller::Voter;
+use crate::controller::{Leadership, Voter};
 use crate::protocol::messages::envelope::EnvelopeRequest;
 use crate::protocol::{ErrorCode, Frame, Request, Str, decode_response, encode_request};
 
@@ -75,8 +75,25 @@ impl Broker {
             return self.ask_self(request).await;
         }
         let leader = leadership.leader.or_else(|| self.to_controller.next()).ok_or(Unanswered::NoController)?;
-        let line = self.line_to(&leader).await?;
-        Ok(line.call_at(request, line.version(R::KEY)?, within).await?)
+        let asking = async {
+            let line = self.line_to(&leader).await?;
+            Ok(line.call_at(request, line.version(R::KEY)?, within).await?)
+        };
+        tokio::select! {
+            answered = asking => answered,
+            // One that hangs, or is cut off, would be waited for long after another one leads.
+            () = self.until_led_by_another(leader.id) => Err(Unanswered::NoController),
+        }
+    }
+
+    /// Ends when another node than `id` is known to lead.
+    async fn until_led_by_another(&self, id: NodeId) {
+        let mut leader = self.controller.leader();
+        let other = |known: &Leadership| known.is_us || known.leader.as_ref().is_some_and(|leader| leader.id != id);
+        if leader.wait_for(other).await.is_err() {
+            // The controller is closed: whoever asks ends by its own.
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Asks the active controller, again and again until one that leads has answered: `is_refused` tells of a reply whether

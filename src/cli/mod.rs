@@ -1,9 +1,10 @@
-//! The command line: `strandline serve | format | topics | groups | produce | consume | scan | dump-log`.
+//! The command line: `strandline serve | format | cluster | topics | groups | produce | consume | scan | dump-log`.
 //!
 //! One file a command. [`run`] is the whole program: the binary calls it, and so does the Python package's `strandline`
 //! script. Answers go to stdout, everything else to stderr; the exit code is 0, 1 for a failure told in a sentence, or
 //! 2 for a command line that makes no sense.
 
+mod cluster;
 mod connect;
 mod consume;
 mod datetime;
@@ -13,6 +14,7 @@ mod format;
 mod groups;
 mod output;
 mod produce;
+mod reassign;
 mod rows;
 mod scan;
 mod serve;
@@ -45,7 +47,9 @@ enum Command {
     Format(storage::Format),
     /// Send a year of flights round (comes with the Python package)
     Demo(Demo),
-    /// List, make, show, change and unmake topics
+    /// Show the brokers, and the partitions that need an eye
+    Cluster(cluster::Cluster),
+    /// List, make, show, change, move and unmake topics
     Topics(topics::Topics),
     /// List, show, move and unmake groups
     Groups(groups::Groups),
@@ -90,6 +94,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
         Command::Serve(serve) => serve.run(),
         Command::Format(format) => format.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Cluster(cluster) => cluster.run(),
         Command::Topics(topics) => topics.run(),
         Command::Groups(groups) => groups.run(),
         Command::Produce(produce) => produce.run(),

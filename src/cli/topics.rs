@@ -16,6 +16,7 @@ use crate::client::admin::{Admin, Each};
 use crate::client::metadata::TopicView;
 use crate::client::network::Wanted;
 use crate::client::offsets::{EARLIEST, LATEST, MAX_TIMESTAMP};
+use crate::common::clock::SharedClock;
 use crate::common::ids::{Offset, TopicPartition};
 use crate::config::Scope;
 
@@ -78,6 +79,8 @@ enum Action {
         #[arg(long = "delete-config", value_name = "KEY")]
         deleted: Vec<String>,
     },
+    /// Move replicas to other brokers, take a move back, or show what is being moved
+    Reassign(super::reassign::Reassign),
     /// Unmake topics, with all their records
     Delete {
         /// The topics
@@ -109,17 +112,18 @@ impl Topics {
     pub(super) fn run(self) -> Result<(), Failure> {
         let values = self.connect.values(Scope::Admin, &[])?;
         connect::run(async |doors| {
+            let clock = doors.clock.clone();
             let admin = Admin::new(doors, &values)?;
             // A cluster that is not there is told at once, not after default.api.timeout.ms.
             admin.network().any().await?;
             let mut output = Output::stdout();
-            let done = self.act(&admin, &mut output).await;
+            let done = self.act(&admin, &clock, &mut output).await;
             output.flush()?;
             done
         })
     }
 
-    async fn act(&self, admin: &Admin, output: &mut Output) -> Result<(), Failure> {
+    async fn act(&self, admin: &Admin, clock: &SharedClock, output: &mut Output) -> Result<(), Failure> {
         match &self.action {
             Action::List { internal } => list(admin, *internal).await?.write(output, self.json),
             Action::Describe { names } => self.describe(admin, names, output).await,
@@ -144,6 +148,7 @@ impl Topics {
             Action::Alter { name, partitions, configs, deleted } => {
                 alter(admin, name, *partitions, &pairs("--config", configs)?, deleted).await
             }
+            Action::Reassign(reassign) => reassign.act(admin, clock, output, self.json).await,
             Action::Delete { names } => each(admin.delete_topics(names).await?, |_, ()| {}),
             Action::DeleteRecords { name, partition, before } => {
                 known(admin, std::slice::from_ref(name)).await?;
@@ -261,7 +266,7 @@ async fn alter(
 
 /// These topics as they are now, or all but Kafka's own, by name. A name that the cluster does not know is an error at
 /// once: waiting for it, as a producer would, helps nobody who mistyped it.
-async fn known(admin: &Admin, names: &[String]) -> Result<Vec<Arc<TopicView>>, Failure> {
+pub(super) async fn known(admin: &Admin, names: &[String]) -> Result<Vec<Arc<TopicView>>, Failure> {
     if names.is_empty() {
         return Ok(admin.list_topics(false).await?);
     }

@@ -247,8 +247,10 @@ keys! {
 
     /// Whether a stopping broker hands over what it leads.
     CONTROLLED_SHUTDOWN_ENABLE: Bool = "controlled.shutdown.enable", (true), Any, Medium, ONE_BROKER;
-    /// Whether leadership goes back to the preferred replicas.
-    AUTO_LEADER_REBALANCE_ENABLE: Bool = "auto.leader.rebalance.enable", (true), Any, High, ONE_BROKER;
+    /// Whether leadership goes back to the preferred replicas by itself.
+    AUTO_LEADER_REBALANCE_ENABLE: Bool = "auto.leader.rebalance.enable", (true), Any, High, Honoured;
+    /// How often the controller looks for leaders that are not the preferred ones.
+    LEADER_IMBALANCE_CHECK_INTERVAL_SECONDS: Long = "leader.imbalance.check.interval.seconds", (300), AtLeast(1), High, Honoured;
     /// Fetchers for each broker that is followed.
     NUM_REPLICA_FETCHERS: Int = "num.replica.fetchers", (1), AtLeast(1), High, Honoured, ClusterWide;
     /// A follower that lags for this long is out of sync.

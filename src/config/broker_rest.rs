@@ -95,7 +95,6 @@ not_yet! {
     "group.streams.session.timeout.ms" IntMs (45_000) AtLeast(1);
     "kafka.metrics.polling.interval.secs" Int (10) AtLeast(1);
     "kafka.metrics.reporters" List ("");
-    "leader.imbalance.check.interval.seconds" Long (300) AtLeast(1);
     "log.cleaner.io.buffer.load.factor" Double (0.9);
     "log.cleaner.io.buffer.size" Bytes (524_288) AtLeast(0);
     "log.cleaner.io.max.bytes.per.second" Double (f64::MAX);

@@ -232,7 +232,7 @@ def test_only_a_terminal_gets_colours(
     reader, writer = pty.openpty() if terminal else os.pipe()
     command = [BINARY, "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data")]
     # A key without effect is worth a line.
-    command += ["--override", "auto.leader.rebalance.enable=false"]
+    command += ["--override", "num.io.threads=9"]
     bare = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writer, env={**bare, **environment}) as broker:
         os.close(writer)

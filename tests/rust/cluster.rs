@@ -16,23 +16,31 @@ use strandline::config::{Scope, Values};
 use strandline::log::fs::memory::MemoryFs;
 use strandline::record::batches;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Three brokers on a disk in memory.
-struct Shore {
-    cluster: LocalCluster,
+pub(crate) struct Shore {
+    pub(crate) cluster: LocalCluster,
+    pub(crate) disk: Arc<MemoryFs>,
     doors: Doors,
 }
 
 impl Shore {
     async fn new() -> Shore {
-        let mut settings = BrokerSettings::new().with_file_system(Arc::new(MemoryFs::new())).without_sync();
+        Shore::with(&[]).await
+    }
+
+    /// With these settings besides.
+    pub(crate) async fn with(own: &[(&str, &str)]) -> Shore {
+        let disk = Arc::new(MemoryFs::new());
+        let mut settings = BrokerSettings::new().with_file_system(disk.clone()).without_sync();
         settings.set("broker.session.timeout.ms", "3000");
         settings.set("replica.lag.time.max.ms", "2000");
+        own.iter().for_each(|(key, value)| settings.set(key, value));
         let cluster = LocalCluster::start(&settings, 3, ("127.0.0.1", 0), Path::new("/data")).await.unwrap();
         let runtime = tokio::runtime::Handle::current();
         let doors = Doors { transport: Tcp::shared(), clock: SystemClock::shared(), runtime };
-        Shore { cluster, doors }
+        Shore { cluster, disk, doors }
     }
 
     fn values(&self, scope: Scope, own: &[(&str, &str)]) -> Values {
@@ -41,21 +49,28 @@ impl Shore {
         Values::client(scope, all.into_iter().chain(own.iter().copied())).unwrap().0
     }
 
-    async fn create(&self, topic: &str, replicas: i16) {
-        let admin = Admin::new(self.doors.clone(), &self.values(Scope::Admin, &[])).unwrap();
-        let wish = NewTopic { replication_factor: Some(replicas), ..NewTopic::new(topic, 1) };
+    pub(crate) async fn create(&self, topic: &str, replicas: i16) {
+        self.make(NewTopic { replication_factor: Some(replicas), ..NewTopic::new(topic, 1) }).await;
+    }
+
+    pub(crate) fn admin(&self) -> Admin {
+        Admin::new(self.doors.clone(), &self.values(Scope::Admin, &[])).unwrap()
+    }
+
+    pub(crate) async fn make(&self, wish: NewTopic) {
+        let admin = self.admin();
         let [(_, made)] = admin.create_topics(&[wish], false).await.unwrap().try_into().ok().unwrap();
         made.unwrap();
         admin.close();
         self.cluster.wait_healthy(PATIENCE).await.unwrap();
     }
 
-    fn producer(&self) -> Producer {
+    pub(crate) fn producer(&self) -> Producer {
         Producer::new(self.doors.clone(), &self.values(Scope::Producer, &[("acks", "all"), ("linger.ms", "0")]))
             .unwrap()
     }
 
-    async fn send(&self, producer: &Producer, topic: &str, numbers: std::ops::Range<u32>) {
+    pub(crate) async fn send(&self, producer: &Producer, topic: &str, numbers: std::ops::Range<u32>) {
         for number in numbers {
             let value = number.to_string();
             let record = Record { topic, partition: Some(0), value: Some(value.as_bytes()), ..Record::default() };
@@ -63,18 +78,18 @@ impl Shore {
         }
     }
 
-    fn leader(&self, topic: &str) -> NodeId {
+    pub(crate) fn leader(&self, topic: &str) -> NodeId {
         let broker = self.cluster.running().remove(0);
         broker.controller().read(|image| image.partition(topic, 0).unwrap().leader)
     }
 
-    fn controller(&self) -> NodeId {
+    pub(crate) fn controller(&self) -> NodeId {
         let leads = |broker: &Arc<strandline::broker::Broker>| broker.controller().leader().borrow().is_us;
         self.cluster.running().iter().find(|broker| leads(broker)).unwrap().node().id
     }
 
     /// What partition 0 of a topic holds at one broker, up to its high watermark.
-    async fn values_at(&self, id: NodeId, topic: &str) -> Vec<String> {
+    pub(crate) async fn values_at(&self, id: NodeId, topic: &str) -> Vec<String> {
         let partition = self.cluster.broker(id).unwrap().open_partition(topic, 0).await.unwrap();
         let (reader, end) = (partition.log_reader(), partition.high_watermark());
         let mut values = Vec::new();
@@ -93,11 +108,11 @@ impl Shore {
     }
 }
 
-fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+pub(crate) fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
     range.map(|number| number.to_string()).collect()
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub(crate) fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(3 * PATIENCE, test).await.unwrap() });
 }

@@ -14,6 +14,7 @@ mod leaks;
 mod limits;
 mod protocol_second_opinion;
 mod readme;
+mod reassign;
 mod slow_readers;
 mod sources;
 mod storage_failures;

@@ -4,11 +4,12 @@
 //!
 //! Rules
 //!   each by itself   a partition that is refused does not hold up the others; all that are granted are one write
+//!   a leader no more one whose wish was the end of a reassignment, and whom that took away: NEW_LEADER_ELECTED
 //!   the rest         in `metadata/plan/failover.rs`; the reply tells the partition as it is then
 
 use super::{Context, Outcome};
 use crate::broker::Broker;
-use crate::common::ids::Uuid;
+use crate::common::ids::{NodeId, Uuid};
 use crate::metadata::plan::{self, AlterIsr};
 use crate::metadata::{Image, MetadataRecord};
 use crate::protocol::ErrorCode;
@@ -65,7 +66,7 @@ pub(super) async fn handle(
         let told = places.into_iter().map(|(topic_id, indexes)| {
             let partitions = indexes.into_iter().map(|index| {
                 let code = codes.next().unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR);
-                result(image, topic_id, index, code)
+                result(image, topic_id, index, code, leader.0)
             });
             TopicResult { topic_id, partitions: partitions.collect() }
         });
@@ -90,7 +91,7 @@ fn wish(leader: (i32, i64), topic_id: Uuid, partition: &PartitionData, with_epoc
     }
 }
 
-fn result(image: &Image, topic_id: Uuid, index: i32, code: ErrorCode) -> PartitionResult {
+fn result(image: &Image, topic_id: Uuid, index: i32, code: ErrorCode, leader: NodeId) -> PartitionResult {
     let topic = image.topic_by_id(topic_id);
     let partition = topic.and_then(|topic| topic.partitions.get(usize::try_from(index).ok()?));
     let mut result = PartitionResult { partition_index: index, error_code: code, leader_id: -1, ..Default::default() };
@@ -100,6 +101,9 @@ fn result(image: &Image, topic_id: Uuid, index: i32, code: ErrorCode) -> Partiti
         result.isr = partition.isr.clone();
         result.leader_recovery_state = i8::from(partition.recovering);
         result.partition_epoch = partition.partition_epoch;
+        if code.is_none() && partition.leader != leader {
+            result.error_code = ErrorCode::NEW_LEADER_ELECTED;
+        }
     }
     result
 }

@@ -79,6 +79,8 @@ served! {
     DeleteGroups => delete_groups;
     ElectLeaders => elect_leaders, for the controller;
     IncrementalAlterConfigs => incremental_alter_configs, for the controller;
+    AlterPartitionReassignments => alter_partition_reassignments, for the controller;
+    ListPartitionReassignments => list_partition_reassignments, for the controller;
     OffsetDelete => offset_delete;
     AlterPartition => alter_partition;
     Envelope => envelope;

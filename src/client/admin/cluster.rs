@@ -4,9 +4,14 @@ use crate::client::metadata::BrokerView;
 use crate::client::network::Wanted;
 use crate::client::{Result, offsets};
 use crate::common::ids::{NodeId, TopicPartition};
+use crate::protocol::ApiKey;
+use crate::protocol::messages::describe_cluster::DescribeClusterRequest;
 use crate::protocol::messages::describe_log_dirs::DescribeLogDirsRequest;
 
 use super::{Admin, Each, outcome};
+
+/// From this version on DescribeCluster tells of fenced brokers, if asked.
+const WITH_FENCED: i16 = 2;
 
 /// A cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +22,15 @@ pub struct ClusterDescription {
     pub controller: Option<NodeId>,
     /// Its brokers, by id.
     pub brokers: Vec<BrokerView>,
+}
+
+/// A broker, and whether it takes part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescribedBroker {
+    /// Who it is, and where.
+    pub broker: BrokerView,
+    /// Whether it is kept away from leading and from clients: it is down, or starts.
+    pub is_fenced: bool,
 }
 
 /// A log dir of a broker.
@@ -56,6 +70,29 @@ impl Admin {
         let mut brokers: Vec<_> = view.brokers.values().cloned().collect();
         brokers.sort_by_key(|broker| broker.id);
         Ok(ClusterDescription { id: view.cluster_id.clone(), controller: view.controller, brokers })
+    }
+
+    /// All brokers that have registered, by id; from a cluster before Kafka 4.0 only those that take part.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub async fn describe_brokers(&self) -> Result<Vec<DescribedBroker>> {
+        let include_fenced_brokers = self.network.any().await?.version(ApiKey::DescribeCluster)? >= WITH_FENCED;
+        let request = DescribeClusterRequest { include_fenced_brokers, ..Default::default() };
+        let response = self.ask(&request).await?;
+        outcome(response.error_code, response.error_message.as_ref(), || "describe the cluster".to_owned(), ())?;
+        let described = response.brokers.into_iter().map(|broker| DescribedBroker {
+            broker: BrokerView {
+                id: broker.broker_id,
+                host: broker.host.to_string(),
+                port: u16::try_from(broker.port).unwrap_or(0),
+                rack: broker.rack.map(|rack| rack.to_string()),
+            },
+            is_fenced: broker.is_fenced,
+        });
+        let mut brokers: Vec<DescribedBroker> = described.collect();
+        brokers.sort_by_key(|described| described.broker.id);
+        Ok(brokers)
     }
 
     /// The log dirs of these brokers, or of all. A dir that failed is an error in its broker's place.

@@ -6,6 +6,7 @@
 //! | [`configs`] | describe and alter configs |
 //! | [`groups`] | list, describe and delete groups; their offsets |
 //! | [`over_time`] | how many records a topic got, and when |
+//! | [`reassign`] | move replicas to other brokers |
 //! | [`cluster`] | brokers and log dirs |
 //!
 //! A call about several things returns a result for each, in the order they were named: one that fails does not hide the
@@ -15,6 +16,7 @@ pub mod cluster;
 pub mod configs;
 pub mod groups;
 pub mod over_time;
+pub mod reassign;
 pub mod topics;
 
 use std::collections::HashMap;

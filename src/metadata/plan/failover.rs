@@ -5,6 +5,7 @@
 //! only it has every record. A leader epoch rises when the leader changes, a partition epoch with every change, and a leader
 //! that asks for another ISR names both, so that what it knew late is refused.
 
+use super::change::Change;
 use super::{Plan, Refusal};
 use crate::common::ids::{LeaderEpoch, NodeId, Uuid};
 use crate::metadata::image::{BrokerImage, Image, PartitionImage, RECOVERING, TopicImage};
@@ -65,14 +66,14 @@ pub fn leave(image: &Image, id: NodeId) -> impl Iterator<Item = MetadataRecord> 
         move |change, partition| {
             let rest: Vec<NodeId> = partition.isr.iter().copied().filter(|node| *node != id).collect();
             if partition.leader == id {
-                change.leader = first_ready(image, partition, &rest, id).unwrap_or(NO_LEADER);
+                change.leader = first_ready(image, &partition.replicas, &rest).unwrap_or(NO_LEADER);
             }
             change.isr = (!rest.is_empty() && rest.len() != partition.isr.len()).then_some(rest);
         },
     )
 }
 
-/// Gives a partition the ISR that its leader asks for.
+/// Gives a partition the ISR that its leader asks for; a reassignment that waited for it is done with that.
 ///
 /// # Errors
 /// As Kafka's controller: STALE_BROKER_EPOCH, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION, NOT_CONTROLLER for one who knows
@@ -93,9 +94,8 @@ pub fn alter_isr(image: &Image, wish: &AlterIsr) -> Plan {
     };
     let name = format!("{}-{}", topic.name, wish.partition);
     let index = usize::try_from(wish.partition).unwrap_or(usize::MAX);
-    let Some(partition) = topic.partitions.get(index) else {
-        return refuse(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, format!("there is no {name}"));
-    };
+    let unknown = || Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, format!("there is no {name}"));
+    let partition = topic.partitions.get(index).ok_or_else(unknown)?;
     let (known, told) =
         ((partition.leader_epoch, partition.partition_epoch), (wish.leader_epoch, wish.partition_epoch));
     let epochs =
@@ -126,9 +126,9 @@ pub fn alter_isr(image: &Image, wish: &AlterIsr) -> Plan {
         let sentence = format!("{name}: broker {node} at epoch {epoch} is fenced, gone, or was started anew");
         return refuse(ErrorCode::INELIGIBLE_REPLICA, sentence);
     }
-    let mut change = change_of(topic, index);
-    change.isr = Some(isr);
-    Ok(vec![MetadataRecord::PartitionChange(change)])
+    let mut change = Change::of(image, topic, index).ok_or_else(unknown)?;
+    change.isr = isr;
+    Ok(change.finish().map(MetadataRecord::PartitionChange).into_iter().collect())
 }
 
 /// Chooses a leader by hand.
@@ -151,41 +151,40 @@ pub fn elect_leader(image: &Image, topic: &str, partition: i32, how: Election) -
         let sentence = format!("{name} is led by {} already", partition.leader);
         return Err(Refusal::new(ErrorCode::ELECTION_NOT_NEEDED, sentence));
     }
-    let mut change = change_of(topic, index);
+    let mut record = change_of(topic, index);
     match how {
         Election::Preferred => {
-            change.leader = first_ready(image, partition, &[preferred], NO_LEADER)
-                .filter(|leader| partition.isr.contains(leader))
-                .ok_or_else(|| {
-                    let sentence = format!("{name}: the preferred leader {preferred} is fenced or not in sync");
-                    Refusal::new(ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE, sentence)
-                })?;
+            record.leader = first_ready(image, &[preferred], &partition.isr).ok_or_else(|| {
+                let sentence = format!("{name}: the preferred leader {preferred} is fenced or not in sync");
+                Refusal::new(ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE, sentence)
+            })?;
         }
         Election::Unclean => {
-            let in_sync = first_ready(image, partition, &partition.isr, NO_LEADER);
-            let any = || first_ready(image, partition, &partition.replicas, NO_LEADER);
-            change.leader = in_sync.or_else(any).ok_or_else(|| {
+            let in_sync = first_ready(image, &partition.replicas, &partition.isr);
+            let any = || first_ready(image, &partition.replicas, &partition.replicas);
+            record.leader = in_sync.or_else(any).ok_or_else(|| {
                 let sentence = format!("{name}: none of its replicas {:?} is there", partition.replicas);
                 Refusal::new(ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE, sentence)
             })?;
-            if in_sync.is_none() {
+            if let (None, Some(mut change)) = (in_sync, Change::of(image, topic, index)) {
                 // What the others have beyond it is lost.
-                change.isr = Some(vec![change.leader]);
-                change.leader_recovery_state = RECOVERING;
+                change.isr = vec![record.leader];
+                record = change.finish().unwrap_or(record);
+                record.leader_recovery_state = RECOVERING;
             }
         }
     }
-    Ok(vec![MetadataRecord::PartitionChange(change)])
+    Ok(vec![MetadataRecord::PartitionChange(record)])
 }
 
-/// The first of the replicas, in their order, that is one of `among`, not fenced, and not `except`.
-fn first_ready(image: &Image, partition: &PartitionImage, among: &[NodeId], except: NodeId) -> Option<NodeId> {
-    let ready = |node: &NodeId| *node != except && image.broker(*node).is_some_and(BrokerImage::is_active);
-    partition.replicas.iter().copied().find(|node| among.contains(node) && ready(node))
+/// The first of `replicas` that is one of `among` and may lead.
+pub(super) fn first_ready(image: &Image, replicas: &[NodeId], among: &[NodeId]) -> Option<NodeId> {
+    let ready = |node: &NodeId| image.broker(*node).is_some_and(BrokerImage::is_active);
+    replicas.iter().copied().find(|node| among.contains(node) && ready(node))
 }
 
 /// A change of each partition that `concerns`.
-fn each(
+pub(super) fn each(
     image: &Image,
     concerns: impl Fn(&PartitionImage) -> bool,
     change: impl Fn(&mut PartitionChangeRecord, &PartitionImage),
@@ -201,7 +200,7 @@ fn each(
     )
 }
 
-fn change_of(topic: &TopicImage, index: usize) -> PartitionChangeRecord {
+pub(super) fn change_of(topic: &TopicImage, index: usize) -> PartitionChangeRecord {
     let partition_id = i32::try_from(index).unwrap_or(i32::MAX);
     PartitionChangeRecord { partition_id, topic_id: topic.id, ..Default::default() }
 }
@@ -216,7 +215,7 @@ fn registration_change(broker: &BrokerImage, fenced: i8) -> MetadataRecord {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
@@ -226,14 +225,14 @@ mod tests {
     use crate::config::Values;
     use crate::metadata::plan::{self, CreateTopic};
 
-    const BROKERS: i32 = 5;
+    pub(in crate::metadata::plan) const BROKERS: i32 = 5;
 
-    fn apply(image: &mut Image, records: impl IntoIterator<Item = MetadataRecord>) {
+    pub(in crate::metadata::plan) fn apply(image: &mut Image, records: impl IntoIterator<Item = MetadataRecord>) {
         records.into_iter().for_each(|record| image.apply(&record).unwrap());
     }
 
     /// Five brokers, and a topic whose partitions have these replicas.
-    fn cluster(replicas: &[&[NodeId]]) -> Image {
+    pub(in crate::metadata::plan) fn cluster(replicas: &[&[NodeId]]) -> Image {
         let mut image = Image::default();
         for id in 1..=BROKERS {
             let wish = plan::Registration::new(id, ("localhost", 9092), Uuid::random());
@@ -251,18 +250,18 @@ mod tests {
         image
     }
 
-    fn fence(image: &mut Image, id: NodeId) {
+    pub(in crate::metadata::plan) fn fence(image: &mut Image, id: NodeId) {
         let records = fence_broker(image, id);
         apply(image, records);
     }
 
-    fn unfence(image: &mut Image, id: NodeId) {
+    pub(in crate::metadata::plan) fn unfence(image: &mut Image, id: NodeId) {
         let records = unfence_broker(image, id);
         apply(image, records);
     }
 
     /// What the leader of partition 0 would ask for.
-    fn wish(image: &Image, isr: &[NodeId]) -> AlterIsr {
+    pub(in crate::metadata::plan) fn wish(image: &Image, isr: &[NodeId]) -> AlterIsr {
         let topic = image.topic("t").unwrap();
         let partition = &topic.partitions[0];
         let epoch = |id| image.broker(id).map_or(-1, |broker| broker.epoch);

@@ -3,17 +3,22 @@
 //! Each function looks at the image and writes nothing: whoever keeps the records makes them durable first and applies
 //! them then. So a wish that only asks ("validate only") is the same call with its records thrown away.
 
+mod balance;
 mod brokers;
+mod change;
 mod configs;
 mod failover;
 mod heartbeat;
 mod placement;
+mod reassign;
 mod topics;
 
+pub use balance::prefer_leaders;
 pub use brokers::{Registration, allocate_producer_ids, bootstrap, elect_leaders, register_broker, unregister_broker};
 pub use configs::{alter_configs, broker_values, replace_configs, topic_values};
 pub use failover::{AlterIsr, Election, NO_LEADER, alter_isr, elect_leader, fence_broker, leave, unfence_broker};
 pub use heartbeat::{Heartbeat, Standing, heartbeat};
+pub use reassign::{Reassign, reassign};
 pub use topics::{CreateTopic, create_partitions, create_topic, delete_topic};
 
 use crate::protocol::ErrorCode;

@@ -169,7 +169,7 @@ fn spread(image: &Image, count: usize, factor: usize) -> Result<Vec<Vec<NodeId>>
     Ok(placement::place(&brokers, image.partitions(), count, factor))
 }
 
-fn check_replicas(image: &Image, replicas: &[NodeId]) -> Result<(), Refusal> {
+pub(super) fn check_replicas(image: &Image, replicas: &[NodeId]) -> Result<(), Refusal> {
     let refuse = |sentence: String| Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, sentence));
     if replicas.is_empty() {
         return refuse("an assignment without replicas: it must name at least one broker".to_owned());
