@@ -82,6 +82,8 @@ pub(crate) enum Next {
     Rests,
     /// It is looked at with the next step too.
     Due,
+    /// So it is, but behind the others: it was given records, and there may be no room for all.
+    DueLast,
 }
 
 impl Session {
@@ -190,6 +192,7 @@ impl Step {
             return;
         }
         let looked = std::mem::take(&mut session.due);
+        let mut last = Vec::new();
         for place in looked {
             let Some(entry) = session.entries[place].as_mut() else { continue };
             let next = match told.get(&entry.key) {
@@ -199,11 +202,14 @@ impl Step {
                 }
                 None => Next::Due,
             };
-            entry.is_due = next == Next::Due;
-            if entry.is_due {
-                session.due.push(place);
+            entry.is_due = next != Next::Rests;
+            match next {
+                Next::Rests => {}
+                Next::Due => session.due.push(place),
+                Next::DueLast => last.push(place),
             }
         }
+        session.due.append(&mut last);
     }
 }
 
@@ -382,6 +388,21 @@ mod tests {
         assert_eq!(look(&fourth, Next::Rests), []);
         grow(&partitions[1]);
         assert_eq!(look(&fourth, Next::Rests), [], "it is forgotten");
+    }
+
+    #[test]
+    fn who_was_given_records_comes_last() {
+        let (sessions, partitions) = (FollowerSessions::new(10), partitions());
+        let first = sessions.open(named(&partitions, 0), NOW).unwrap();
+        let mut told = HashMap::new();
+        first.look(|entry| {
+            // There was room for one.
+            let next = if entry.key.1 == 0 { Next::DueLast } else { Next::Due };
+            told.insert(entry.key, (None, next));
+        });
+        first.replied(&told);
+        let second = sessions.step((first.session_id, 1), named(&partitions[..1], 5), &[], NOW).unwrap();
+        assert_eq!(look(&second, Next::Rests), [(1, 0), (0, 5)]);
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub(super) async fn handle(
                 () = broker.shutdown().begun() => break,
             }
             if step.is_overtaken() {
+                // What woke this one may have been meant for that.
+                step.marks.wake();
                 break;
             }
             pass.look(&step);
@@ -184,7 +186,11 @@ fn look_at(
     found.is_due |= failed;
     found.news |= !failed && target.is_behind(now_said);
     // What was given is looked at again, in case it gets lost; and what there was no room for.
-    let next = if failed || bytes > 0 || left == 0 || !is_in_sync { Next::Due } else { Next::Rests };
+    let next = match bytes {
+        0 if failed || left == 0 || !is_in_sync => Next::Due,
+        0 => Next::Rests,
+        _ => Next::DueLast,
+    };
     found.told.insert(entry.key, ((!failed).then_some(now_said), next));
     if failed || bytes > 0 || target.said != Some(now_said) {
         found.replies.push((target.clone(), data));

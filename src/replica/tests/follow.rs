@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 
 use super::*;
 use crate::log::fs::memory::Fault;
+use crate::replica::{FollowError, Given};
 
 #[tokio::test]
 async fn followers_have_what_the_leader_has_and_an_append_to_all_is_done_then() {
@@ -288,4 +289,84 @@ async fn a_stranger_may_not_fetch_as_a_replica() {
     let blind = FetchFrom { current_leader_epoch: -1, ..from };
     let refused = trio.leader().fetch_as_replica(replica, blind, Duration::ZERO).unwrap_err();
     assert_eq!(refused.code(), ErrorCode::NOT_LEADER_OR_FOLLOWER);
+}
+
+/// A follower that has one record, and a leader that gives it whatever it likes.
+fn follower() -> (Trio, Arc<Partition>) {
+    let trio = Trio::start();
+    trio.net.cut.lock().extend([1, 2, 3]);
+    let follower = trio.partition(2);
+    let at = follower.begin_following(NOW).unwrap();
+    let records = stamped(batch("first"), 0, 0);
+    follower.append_given(&at, given(records), NOW).unwrap();
+    (trio, follower)
+}
+
+fn given(records: Bytes) -> Given {
+    Given { records, high_watermark: 1, log_start_offset: 0 }
+}
+
+/// A batch as a leader gives it.
+fn stamped(batch: Bytes, offset: Offset, leader_epoch: i32) -> Bytes {
+    let prefix = crate::record::Batch::parse(&batch).unwrap().stamped_prefix(offset, leader_epoch);
+    [&prefix[..], &batch[prefix.len()..]].concat().into()
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn no_bytes_of_a_leader_harm_a_follower(
+        flips in proptest::collection::vec((0usize..200, proptest::prelude::any::<u8>()), 0..6),
+        cut in 0usize..200,
+        offset in -2i64..4,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let _in = runtime.enter();
+        let (_trio, follower) = follower();
+        let at = follower.begin_following(NOW).unwrap();
+        let mut bytes = [&stamped(batch("a"), offset, 0)[..], &stamped(batch("b"), offset + 1, 0)[..]].concat();
+        for (place, value) in flips {
+            let place = place % bytes.len();
+            bytes[place] ^= value;
+        }
+        bytes.truncate(bytes.len() - cut.min(bytes.len()));
+        let before = stored(&follower);
+        let taken = follower.append_given(&at, given(bytes.into()), NOW);
+        let after = stored(&follower);
+        proptest::prop_assert!(after.starts_with(&before) && follower.high_watermark() == 1);
+        match taken {
+            Ok(position) => proptest::prop_assert_eq!(position.offset, follower.log_end_offset()),
+            Err(error) => proptest::prop_assert!(after == before, "{}", error),
+        }
+        // Whatever that was, what is right goes on behind it.
+        let at = follower.begin_following(NOW).unwrap();
+        let next = follower.append_given(&at, given(stamped(batch("next"), at.offset, 0)), NOW).unwrap();
+        proptest::prop_assert_eq!(next.offset, at.offset + 1);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_late_does_nothing() {
+    let (_trio, follower) = follower();
+    let old = follower.begin_following(NOW).unwrap();
+    follower.append_given(&old, given(stamped(batch("a"), 1, 0)), NOW).unwrap();
+    let late = follower.append_given(&old, given(stamped(batch("a"), 1, 0)), NOW);
+    assert!(matches!(late, Err(FollowError::Overtaken)));
+    assert!(matches!(follower.truncate_diverging(&old, (0, 0), NOW), Err(FollowError::Overtaken)));
+    assert!(matches!(follower.follow_within(&old, 0..0, NOW), Err(FollowError::Overtaken)));
+    assert_eq!(values(&follower), ["first", "a"]);
+}
+
+#[tokio::test]
+async fn a_cut_batch_at_the_end_is_left_for_the_next_fetch_and_pieces_fit_segments() {
+    let config = LogConfig { segment_bytes: 200, ..LogConfig::default() };
+    let trio = Trio::with(config, 1);
+    trio.net.cut.lock().extend([1, 2, 3]);
+    let follower = trio.partition(2);
+    let at = follower.begin_following(NOW).unwrap();
+    let whole: Vec<u8> = (0..10).flat_map(|n| stamped(batch(&n.to_string()), n, 0).to_vec()).collect();
+    let cut = Bytes::copy_from_slice(&whole[..whole.len() - 3]);
+    let position = follower.append_given(&at, given(cut), NOW).unwrap();
+    assert_eq!((position.offset, values(&follower).len()), (9, 9));
+    assert!(follower.log_reader().segment_count() > 2);
 }
