@@ -37,7 +37,7 @@ pub(super) fn start(broker: &Arc<Broker>) {
         shutdown: broker.shutdown.clone(),
         fetchers: values.get(key::NUM_REPLICA_FETCHERS),
         limits: FetchLimits::of(&values),
-        socket_timeout: millis(i64::from(values.get(key::REPLICA_SOCKET_TIMEOUT_MS))),
+        socket_timeout: millis(values.get(key::REPLICA_SOCKET_TIMEOUT_MS)),
     });
     let weak = Arc::downgrade(broker);
     broker

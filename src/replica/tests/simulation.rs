@@ -460,11 +460,7 @@ impl World {
             200..=449 => self.fetch(id),
             450..=799 => self.deliver(),
             800..=909 => self.hear(id),
-            910..=929 => {
-                if self.reaches(id, CONTROLLER) && self.reaches(CONTROLLER, id) {
-                    self.unfence(id);
-                }
-            }
+            910..=929 if self.reaches(id, CONTROLLER) && self.reaches(CONTROLLER, id) => self.unfence(id),
             930..=949 => {
                 let lost = self.nodes[&id].up.is_none() || !self.reaches(id, CONTROLLER);
                 if lost {

@@ -12,7 +12,7 @@ PATIENCE = 30.0
 class Load:
     """A producer that never rests, and what became of its records."""
 
-    def __init__(self, bootstrap: str, topic: str, dice: random.Random) -> None:
+    def __init__(self, bootstrap: str, topic: str, dice: random.Random, **settings: object) -> None:
         self.topic = topic
         self.dice = dice
         self.sent = 0
@@ -31,6 +31,7 @@ class Load:
                 "reconnect.backoff.max.ms": 50,
                 "retry.backoff.ms": 10,
                 "log_level": 0,
+                **settings,
             }
         )
 
