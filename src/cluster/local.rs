@@ -91,7 +91,7 @@ struct Member {
     turn: tokio::sync::Mutex<()>,
 }
 
-/// A cluster in this process; see [the module](self).
+/// A cluster in this process: started as one, and each of its brokers stopped, killed, paused and started again by its id.
 #[derive(Debug)]
 pub struct LocalCluster {
     members: Vec<Member>,

@@ -66,7 +66,7 @@ impl Gate {
     }
 }
 
-/// The network; see [the module](self).
+/// The network between the brokers of a process: links are cut, delayed and broken here, brokers paused.
 #[derive(Debug)]
 pub struct Network {
     under: SharedTransport,

@@ -16,8 +16,9 @@
 //! | nothing lost | what was acknowledged at acks=all is where it was acknowledged, on whoever leads by the image |
 //! | healing | when all is well again, all replicas are in sync and hold the same |
 //!
-//! No more fail at once than `min.insync.replicas` allows: power is lost only while two others are in sync, for what is not
-//! synced is gone with it. A process that is killed loses nothing that it wrote.
+//! Fewer disks fail than `min.insync.replicas` says: power is lost only while two others are in sync, and nothing else happens
+//! to those before the one that lost it has caught up, for what was not synced is gone with it. A process that is killed loses
+//! nothing that it wrote.
 //!
 //! `STRANDLINE_SEEDS=100000 cargo test --release simulation` runs as many; `STRANDLINE_SEED=7` runs that one and tells it.
 
@@ -104,6 +105,8 @@ struct World {
     pending: Vec<Pending>,
     acknowledged: BTreeMap<Offset, String>,
     led: BTreeMap<i32, NodeId>,
+    /// Who lost power, and whether the others have gone on without it since.
+    damaged: Option<(NodeId, bool)>,
     sent: usize,
     story: Vec<String>,
 }
@@ -123,6 +126,7 @@ impl World {
             pending: Vec::new(),
             acknowledged: BTreeMap::new(),
             led: BTreeMap::new(),
+            damaged: None,
             sent: 0,
             story: Vec::new(),
         };
@@ -394,6 +398,8 @@ impl World {
         self.pending.retain(|pending| pending.node != id);
         if power {
             let seed = self.one_of(1 << 30) as u64;
+            self.damaged = Some((id, false));
+            self.cut.clear();
             let node = self.nodes.get_mut(&id).unwrap();
             let crashed = node.fs.crash(node.fs.operations(), &mut choices(seed));
             node.fs = Arc::new(crashed);
@@ -450,8 +456,22 @@ impl World {
         done.into_iter().for_each(|(offset, value)| self.acknowledge(offset, value));
     }
 
+    /// Notes that who lost power has left the ISR, and is back in it.
+    fn mend(&mut self) {
+        if let Some((id, left)) = &mut self.damaged {
+            let is_in_sync = self.truth.partition(TOPIC, 0).unwrap().isr.contains(id);
+            if *left && is_in_sync {
+                self.damaged = None;
+            } else {
+                *left |= !is_in_sync;
+            }
+        }
+    }
+
     /// One event.
     fn live(&mut self, calm: bool) {
+        self.mend();
+        let calm = calm || self.damaged.is_some();
         let id = NODES[self.one_of(3)];
         // In a calm only the first of these happen.
         let dice = if calm { self.one_of(960) } else { self.one_of(1_000) };
