@@ -85,8 +85,13 @@ impl Broker {
             let sentence = format!("resource type {kind} has no configs here: topics (2) and brokers (4) have");
             Refusal::new(ErrorCode::INVALID_REQUEST, sentence)
         })?;
+        // The controller changes the configs of any broker; each tells its own.
         if kind == ResourceType::Broker && !name.is_empty() {
-            self.check_node_id(name)?;
+            let is_known = |id| self.controller.read(|image| image.broker(id).is_some());
+            if !name.parse().is_ok_and(is_known) {
+                let sentence = format!("there is no broker '{name}' in this cluster");
+                return Err(Refusal::new(ErrorCode::INVALID_REQUEST, sentence));
+            }
         }
         Ok((kind, name.to_owned()))
     }

@@ -149,7 +149,10 @@ impl Status {
             let named = |columns: &[&str], rows: Vec<Vec<Value>>| -> Vec<Value> {
                 rows.into_iter().map(|row| columns.iter().map(|name| (*name).to_owned()).zip(row).collect()).collect()
             };
-            let counts = self.counts().into_iter().map(|(word, count)| (word.replace([' ', '-'], "_"), json!(count)));
+            let counts = self
+                .counts()
+                .into_iter()
+                .map(|(word, count)| (word.to_lowercase().replace([' ', '-'], "_"), json!(count)));
             let status = json!({
                 "cluster": self.id,
                 "controller": self.controller,

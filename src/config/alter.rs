@@ -33,6 +33,11 @@ pub fn apply(
     name: &str,
     change: Alteration,
 ) -> Result<(), ConfigError> {
+    // Also of a key that nobody knows, as in Apache Kafka: its tools take away all that they may have set.
+    if change == Alteration::Delete {
+        given.remove(name);
+        return Ok(());
+    }
     let def = find(owner.scope, name).ok_or_else(|| ConfigError::Unknown {
         owner: owner.clone(),
         name: name.to_owned(),
@@ -47,9 +52,7 @@ pub fn apply(
         Alteration::Set(value) => {
             given.insert(name.to_owned(), value);
         }
-        Alteration::Delete => {
-            given.remove(name);
-        }
+        Alteration::Delete => {}
         Alteration::Append(_) | Alteration::Subtract(_) if not_a_list => {
             return Err(ConfigError::NotAList { owner: owner.clone(), key: def.name });
         }

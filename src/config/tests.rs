@@ -268,6 +268,9 @@ fn a_list_is_appended_to_and_subtracted_from() {
     assert_eq!(policy(&change("cleanup.policy", Alteration::Append("compact".into())).unwrap()), "delete,compact");
     assert_eq!(policy(&change("cleanup.policy", Alteration::Subtract("delete".into())).unwrap()), "compact");
     assert!(change("cleanup.policy", Alteration::Delete).unwrap().is_empty());
+    // Kafka's tools take away all that they may have set, and ask nobody whether it is known.
+    assert!(change("no.such.key", Alteration::Delete).unwrap().is_empty());
+    assert!(change("no.such.key", Alteration::Append("1".into())).is_err());
     let error = change("retention.ms", Alteration::Append("1".into())).unwrap_err();
     assert!(error.to_string().contains("is not a list"));
 }

@@ -35,7 +35,8 @@ def run(three: sl.Cluster) -> Run:
 
 
 def partition(three: sl.Cluster, topic: str) -> Any:
-    return three.admin().describe_topics([topic])[topic].partitions[0]
+    [described] = three.admin().describe_topics([topic])
+    return described.partitions[0]
 
 
 def test_a_cluster_tells_how_it_is(three: sl.Cluster, run: Run) -> None:

@@ -55,8 +55,7 @@ fn describe(broker: &Broker, resource: &DescribeConfigsResource) -> Result<Vec<D
     let mut described = match ResourceType::from_code(resource.resource_type) {
         Some(ResourceType::Topic) => broker.topic_values(name)?.describe_all(),
         Some(ResourceType::Broker) if name.is_empty() => {
-            let all = broker.values().describe_all().into_iter();
-            all.filter(|config| config.source == Source::DynamicDefaultBroker).collect()
+            broker.values().describe_all().into_iter().filter_map(for_all).collect()
         }
         Some(ResourceType::Broker) => {
             broker.check_node_id(name)?;
@@ -71,6 +70,14 @@ fn describe(broker: &Broker, resource: &DescribeConfigsResource) -> Result<Vec<D
         described.retain(|config| keys.iter().any(|key| *key == *config.def.name));
     }
     Ok(described)
+}
+
+/// A broker's config as far as it was set for all brokers, whatever this one has of its own.
+fn for_all(mut config: Described) -> Option<Described> {
+    config.synonyms.retain(|synonym| synonym.source == Source::DynamicDefaultBroker);
+    let set = config.synonyms.first()?;
+    (config.value, config.source) = (set.value.clone(), set.source);
+    Some(config)
 }
 
 /// A topic's configs as CreateTopics tells them.

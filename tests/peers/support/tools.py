@@ -24,6 +24,10 @@ MAINS = {
     "delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
     "log-dirs": "org.apache.kafka.tools.LogDirsCommand",
     "api-versions": "org.apache.kafka.tools.BrokerApiVersionsCommand",
+    "reassign": "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
+    "leader-election": "org.apache.kafka.tools.LeaderElectionCommand",
+    "metadata-quorum": "org.apache.kafka.tools.MetadataQuorumCommand",
+    "replica-verification": "org.apache.kafka.tools.ReplicaVerificationTool",
     "dump-log": "org.apache.kafka.tools.DumpLogSegments",
 }
 
@@ -109,6 +113,19 @@ class Tools:
     def java_alone(self, tool: str, *args: str, stdin: str = "", seconds: float = 60) -> Ran:
         """Run one of Kafka's tools in a JVM of its own: those that call `System.exit`."""
         return self._run([*java_command(MAINS[tool]), *args], stdin.encode(), seconds)
+
+    def first_lines(self, tool: str, *args: str, count: int, seconds: float = 60) -> list[str]:
+        """The first lines of one of Kafka's tools that goes on for ever; it is ended then."""
+        command = [*java_command(MAINS[tool]), *args]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            assert process.stdout is not None
+            late = threading.Timer(seconds, process.kill)
+            late.start()
+            try:
+                return [line.rstrip("\n") for line, _ in zip(process.stdout, range(count), strict=False)]
+            finally:
+                late.cancel()
+                process.kill()
 
     def kcat(self, *args: str, stdin: bytes = b"", seconds: float = 60) -> Ran:
         """Run kcat."""
