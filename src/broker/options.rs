@@ -95,7 +95,7 @@ impl Broker {
             clock: clock.clone(),
             durable,
             limits,
-            timing: QuorumTiming::default(),
+            timing: QuorumTiming::of(&properties),
         };
         let controller = Controller::start(&dir, quorum, plan::bootstrap).await?;
         let values = controller.read(|image| plan::broker_values(image, &properties, node_id))?;
