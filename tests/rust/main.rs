@@ -12,6 +12,7 @@ mod hostile_frames;
 mod leaks;
 mod limits;
 mod protocol_second_opinion;
+mod quorum;
 mod readme;
 mod slow_readers;
 mod sources;

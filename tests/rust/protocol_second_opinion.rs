@@ -74,6 +74,9 @@ macro_rules! each_message {
             incremental_alter_configs::IncrementalAlterConfigsRequest,
             incremental_alter_configs::IncrementalAlterConfigsResponse,
             offset_delete::OffsetDeleteRequest, offset_delete::OffsetDeleteResponse,
+            describe_quorum::DescribeQuorumRequest, describe_quorum::DescribeQuorumResponse,
+            add_raft_voter::AddRaftVoterRequest, add_raft_voter::AddRaftVoterResponse,
+            remove_raft_voter::RemoveRaftVoterRequest, remove_raft_voter::RemoveRaftVoterResponse,
             describe_cluster::DescribeClusterRequest, describe_cluster::DescribeClusterResponse,
             describe_producers::DescribeProducersRequest, describe_producers::DescribeProducersResponse,
             list_config_resources::ListConfigResourcesRequest, list_config_resources::ListConfigResourcesResponse,
@@ -102,6 +105,8 @@ fn each_version_but_a_few_has_a_second_opinion() {
         ("OffsetFetchRequest", 10),
         ("DescribeLogDirsRequest", 5),
         ("DescribeLogDirsResponse", 5),
+        ("AddRaftVoterRequest", 1),
+        ("AddRaftVoterResponse", 1),
     ];
     assert_eq!(list, expected);
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::{Broker, Connection, Reply, ReplyFuture};
 use crate::log::{AppendError, ReadError};
+use crate::metadata::Refusal;
 use crate::protocol::messages::api_versions::ApiVersionsRequest;
 use crate::protocol::{
     ApiKey, Decoder, EncodeError, ErrorCode, Frame, Request, RequestHeader, Str, decode_request_header, encode_response,
@@ -66,10 +67,13 @@ served! {
     DeleteGroups => delete_groups,
     IncrementalAlterConfigs => incremental_alter_configs,
     OffsetDelete => offset_delete,
+    DescribeQuorum => describe_quorum,
     DescribeCluster => describe_cluster,
     DescribeProducers => describe_producers,
     ListConfigResources => list_config_resources,
     DescribeTopicPartitions => describe_topic_partitions,
+    AddRaftVoter => add_raft_voter,
+    RemoveRaftVoter => remove_raft_voter,
     QuorumVote => quorum_vote,
     QuorumAppend => quorum_append,
     QuorumSnapshot => quorum_snapshot,
@@ -173,4 +177,16 @@ pub(super) fn append_error_code(error: &AppendError) -> ErrorCode {
 fn read_error_code(error: ReadError) -> ErrorCode {
     tracing::error!(%error, "a log could not be read");
     ErrorCode::KAFKA_STORAGE_ERROR
+}
+
+/// Refuses what is meant for another cluster.
+fn check_cluster(broker: &Broker, cluster_id: Option<&Str>) -> Result<(), Refusal> {
+    let ours = &broker.node().cluster_id;
+    match cluster_id.filter(|cluster_id| *cluster_id != ours) {
+        Some(other) => {
+            let sentence = format!("the request is for cluster {other}, and this is cluster {ours}");
+            Err(Refusal::new(ErrorCode::INCONSISTENT_CLUSTER_ID, sentence))
+        }
+        None => Ok(()),
+    }
 }
