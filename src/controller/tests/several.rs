@@ -1,6 +1,7 @@
 //! Three voters and five: elected, cut off, brought back.
 
 use super::*;
+use crate::log::fs::memory::Fault;
 
 /// Some voters, each with a disk of its own.
 struct Quorum {
@@ -195,6 +196,28 @@ async fn one_that_is_far_behind_is_given_the_snapshot() {
     // And so it is when it comes back.
     quorum.kill(gone).await;
     quorum.run(gone).await;
+    quorum.arrived("last").await;
+    assert_eq!(image(&quorum.nodes[&gone]), image(&quorum.nodes[&leader]));
+    quorum.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_the_disk_does_not_take_is_given_again() {
+    let mut quorum = Quorum::start(3, OFTEN).await;
+    let leader = quorum.leader(&[1, 2, 3]).await;
+    let gone = quorum.others(leader)[0];
+    quorum.kill(gone).await;
+    for n in 0..KEPT_FOR_OTHERS + 100 {
+        make(&quorum.nodes[&leader], &format!("tide {n}")).await.unwrap();
+    }
+    quorum.run(gone).await;
+    let (disk, kind) = (quorum.disks[&gone].clone(), std::io::ErrorKind::StorageFull);
+    disk.fail_at(Some(Fault { at: disk.operations(), kind, stays: true, written: 0 }));
+    SystemClock::shared().sleep(Duration::from_millis(500)).await;
+    assert!(quorum.nodes[&gone].core.store.failure.lock().is_some(), "the disk failed");
+    disk.fail_at(None);
+    quorum.arrived(&format!("tide {}", KEPT_FOR_OTHERS + 99)).await;
+    make(&quorum.nodes[&leader], "last").await.unwrap();
     quorum.arrived("last").await;
     assert_eq!(image(&quorum.nodes[&gone]), image(&quorum.nodes[&leader]));
     quorum.stop().await;
