@@ -142,9 +142,9 @@ impl Broker {
         self.controlling.deadline.notify_one();
     }
 
-    /// Whether a broker was heard of within its session.
-    pub(crate) fn is_alive(&self, id: NodeId) -> bool {
-        self.controlling.sessions.lock().is_alive(id, self.socket_clock.monotonic())
+    /// Whether another start of a broker must wait for the end of its session.
+    pub(crate) fn holds_session(&self, id: NodeId) -> bool {
+        self.controlling.sessions.lock().holds(id, self.socket_clock.monotonic())
     }
 
     /// Nothing more is expected of a broker.
@@ -156,6 +156,7 @@ impl Broker {
     pub fn disconnected(self: &Arc<Self>, connection: &Connection) {
         let id = connection.broker.load(std::sync::atomic::Ordering::Relaxed);
         if id >= 0 && id != self.node.id && self.is_active_controller() && !self.shutdown.has_begun() {
+            self.controlling.sessions.lock().broke(id);
             self.probe_soon(id);
         }
     }

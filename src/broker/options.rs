@@ -104,7 +104,7 @@ impl Broker {
                     .unwrap_or(u64::MAX),
                 interval_ms: properties.get(key::METADATA_LOG_MAX_SNAPSHOT_INTERVAL_MS),
             },
-            timing: QuorumTiming::default(),
+            timing: QuorumTiming::of(&properties),
         };
         let controller = Controller::start(&dir, quorum, plan::bootstrap).await?;
         let values = controller.read(|image| plan::broker_values(image, &properties, node_id))?;

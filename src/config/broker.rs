@@ -50,6 +50,10 @@ keys! {
     CONTROLLER_QUORUM_VOTERS: List = "controller.quorum.voters", (""), Any, High, Honoured;
     /// Where to find the controller quorum.
     CONTROLLER_QUORUM_BOOTSTRAP_SERVERS: List = "controller.quorum.bootstrap.servers", (""), Any, High, ONE_CONTROLLER;
+    /// How long a controller bears a leader that says nothing. Where it is not set, 300 ms.
+    CONTROLLER_QUORUM_FETCH_TIMEOUT_MS: IntMs = "controller.quorum.fetch.timeout.ms", (2 * SECOND), AtLeast(0), High, Honoured;
+    /// Up to when, after that, a controller stands for election, at a time that it draws. Where it is not set, 150 ms.
+    CONTROLLER_QUORUM_ELECTION_TIMEOUT_MS: IntMs = "controller.quorum.election.timeout.ms", (SECOND), AtLeast(0), High, Honoured;
     /// Where the broker stands, for clients that prefer a near replica.
     BROKER_RACK: Option<Text> = "broker.rack", (null), Any, Medium, Honoured;
     /// How consumers find a near replica: with Kafka's selector by rack they read from one in theirs, else from the leader.

@@ -25,10 +25,8 @@ not_yet! {
     "controller.quorum.append.linger.ms" IntMs (25) AtLeast(0);
     "controller.quorum.auto.join.enable" Bool (false);
     "controller.quorum.election.backoff.max.ms" IntMs (1_000) AtLeast(0);
-    "controller.quorum.election.timeout.ms" IntMs (1_000) AtLeast(0);
     "controller.quorum.fetch.max.bytes" Bytes (1_048_576) AtLeast(1);
     "controller.quorum.fetch.snapshot.max.bytes" Bytes (1_048_576) AtLeast(1);
-    "controller.quorum.fetch.timeout.ms" IntMs (2_000) AtLeast(0);
     "controller.quorum.request.timeout.ms" IntMs (2_000) AtLeast(0);
     "controller.quorum.retry.backoff.ms" IntMs (20) AtLeast(0);
     "controller.quota.window.num" Int (11) AtLeast(1);

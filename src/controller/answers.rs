@@ -1,7 +1,9 @@
 //! What a controller answers when another one asks.
 //!
 //! A request that is meant for another node, or for another log dir of this one (a disk that was replaced has lost its
-//! votes), is refused with INVALID_VOTER_KEY. One that cannot be read is refused with INVALID_REQUEST.
+//! votes), is refused with INVALID_VOTER_KEY. One that cannot be read is refused with INVALID_REQUEST. Where this node alone
+//! votes, nobody else can lead or stand, for none becomes a voter without its consent: all are refused with
+//! INCONSISTENT_VOTER_SET.
 
 use openraft::error::{InstallSnapshotError, RaftError};
 use openraft::raft::AppendEntriesResponse;
@@ -21,6 +23,10 @@ impl Controller {
         if way.target_id != us.id || !(meant == of || meant.is_zero() || of.is_zero()) {
             tracing::warn!(sender = way.sender_id, target = way.target_id, "a controller means another one");
             return Err(ErrorCode::INVALID_VOTER_KEY);
+        }
+        if self.core.votes_alone() {
+            tracing::warn!(sender = way.sender_id, "somebody speaks for the quorum, which is this controller alone");
+            return Err(ErrorCode::INCONSISTENT_VOTER_SET);
         }
         self.core.peers.learn(way.sender_id, &way.sender_host, way.sender_port);
         Ok(())

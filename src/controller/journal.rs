@@ -423,6 +423,17 @@ impl Journal {
         self.slots.is_empty() && self.purged > saved
     }
 
+    /// Makes the journal go with the disk again after the disk failed. Entries that were let go for a snapshot that then
+    /// could not be written are there still; what a snapshot stands for may have to be removed yet.
+    pub(super) fn mend(&mut self, now: Timestamp) -> Result<(), ControllerError> {
+        if !self.awaits_snapshot() {
+            return self.clean_up(false, now);
+        }
+        let saved = self.snapshot.as_ref().map(|saved| (saved.last, saved.id.offset));
+        (self.first, self.purged) = saved.map_or((0, None), |(last, _)| (last.index + 1, Some(last)));
+        self.scan(saved.map_or(0, |(_, offset)| offset))
+    }
+
     /// Whether a snapshot is due, where `end` is the offset up to which the image has all.
     pub(super) fn snapshot_due(&self, end: Offset, now: Timestamp) -> bool {
         let at = self.snapshot.as_ref().map_or(0, |saved| saved.id.offset);
@@ -478,8 +489,11 @@ impl Journal {
         self.voters = membership.voter_ids().collect();
         self.snapshot = Some(Saved { id, last, membership, unwritten: None });
         self.snapshot_begins(now);
-        self.purge(last, now)?;
-        self.clean_up(true, now)
+        // It is there, whatever becomes of what it stands for: `mend` tries that again.
+        if let Err(error) = self.purge(last, now).and_then(|()| self.clean_up(true, now)) {
+            tracing::warn!(%error, "what a leader's snapshot stands for could not be removed");
+        }
+        Ok(())
     }
 
     /// Removes from the disk what is neither needed here nor after a restart.

@@ -50,6 +50,11 @@ impl Core {
         self.raft().server_metrics().borrow().membership_config.nodes().count() > 1
     }
 
+    /// Whether this node is the only voter.
+    pub(super) fn votes_alone(&self) -> bool {
+        self.raft().server_metrics().borrow().membership_config.voter_ids().eq([self.node.id])
+    }
+
     fn refused(&self, error: &Changed) -> Refusal {
         match error {
             RaftError::Fatal(error) => self.stopped(error),
@@ -88,12 +93,12 @@ impl Controller {
             let matching = metrics.replication.as_ref().and_then(|all| all.get(id).copied()).flatten();
             let us = *id == core.node.id;
             let has = if us { Some(log_end) } else { matching.and_then(|id| journal.end_of(id.index)) };
-            let known = us || matching.is_some();
+            let answered = core.peers.answered(*id);
             ReplicaView {
                 voter: core.peers.located(voter),
                 log_end_offset: has.unwrap_or(-1),
-                last_fetch: if known { now } else { -1 },
-                last_caught_up: if has.is_some_and(|has| has >= end) { now } else { -1 },
+                last_fetch: if us { now } else { answered.at },
+                last_caught_up: if us { now } else { answered.caught_up },
             }
         };
         QuorumView {

@@ -28,6 +28,7 @@ mod journal;
 mod leadership;
 mod membership;
 pub mod network;
+mod options;
 mod revival;
 pub mod sessions;
 mod snapshot;
@@ -43,15 +44,13 @@ mod wire;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
+use openraft::Config;
 use openraft::error::{ClientWriteError, Fatal};
 use openraft::raft::ClientWriteResponse;
-use openraft::{Config, SnapshotPolicy};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::client::Doors;
 use crate::common::clock::SharedClock;
 use crate::common::ids::NodeId;
 use crate::common::shutdown::Shutdown;
@@ -59,7 +58,7 @@ use crate::log::LogDir;
 use crate::metadata::{Image, MetadataRecord, Refusal};
 use crate::protocol::ErrorCode;
 use journal::Journal;
-use network::{Peers, QuorumNetwork};
+use network::Peers;
 use state_machine::State;
 use storage::Store;
 use transport::Connections;
@@ -68,67 +67,9 @@ use types::{Outcome, Raft, Wish};
 pub use error::ControllerError;
 pub use leadership::Leadership;
 pub use membership::{QuorumView, ReplicaView};
+pub use options::{ControllerOptions, QuorumTiming, SnapshotLimits};
 pub use state_machine::Applied;
 pub use types::Voter;
-
-/// How many entries that a snapshot stands for are kept for those who are only a little behind.
-const KEPT_FOR_OTHERS: u64 = 1_000;
-
-/// When a snapshot is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SnapshotLimits {
-    /// `metadata.log.max.record.bytes.between.snapshots`.
-    pub bytes: u64,
-    /// `metadata.log.max.snapshot.interval.ms`; 0 for never.
-    pub interval_ms: i64,
-}
-
-/// How long the quorum waits for what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QuorumTiming {
-    /// How often a leader says that it leads.
-    pub heartbeat: Duration,
-    /// A leader of whom nothing was heard for the longer of the two is given up. Each voter then stands for election
-    /// after a time of its own, drawn anew each time, up to the shorter one.
-    pub election: (Duration, Duration),
-    /// How long a wish, and a connection, waits for its answer.
-    pub request: Duration,
-    /// What the drawn times come from; `None`: from the system. A simulation gives one, to have the same run again.
-    pub seed: Option<u64>,
-}
-
-impl Default for QuorumTiming {
-    /// A leader that is gone is replaced within 0.3 to 0.45 s, but for an election that nobody wins.
-    fn default() -> QuorumTiming {
-        QuorumTiming {
-            heartbeat: Duration::from_millis(50),
-            election: (Duration::from_millis(150), Duration::from_millis(300)),
-            request: Duration::from_secs(30),
-            seed: None,
-        }
-    }
-}
-
-/// What a controller is started with.
-#[derive(Debug, Clone)]
-pub struct ControllerOptions {
-    /// This node. Its host and port are where its controller listener is; a quorum of one uses neither.
-    pub node: Voter,
-    /// The first voters of a new cluster. A node that is not among them is an observer, until a leader hears of it.
-    pub voters: Vec<Voter>,
-    /// How others are reached.
-    pub doors: Doors,
-    /// Instead of connections through those doors.
-    pub network: Option<Arc<dyn QuorumNetwork>>,
-    /// The time that records and snapshots go by.
-    pub clock: SharedClock,
-    /// Whether an entry is on the disk before it counts.
-    pub durable: bool,
-    /// When a snapshot is due.
-    pub limits: SnapshotLimits,
-    /// How long the quorum waits for what.
-    pub timing: QuorumTiming,
-}
 
 /// The cluster's metadata, its log, and this node's part in the quorum.
 #[derive(Debug)]
@@ -193,7 +134,7 @@ impl Controller {
         let network = network.unwrap_or_else(|| Arc::new(Connections::new(doors, timing.request)));
         let peers = Arc::new(Peers::new(node.clone(), network, waits.clone(), &voters));
         let alone = is_first_voter && voters.len() == 1;
-        let config = config(&timing, alone)?;
+        let config = timing.openraft(alone)?;
         let raft = revival::raise(node.id, &config, &peers, &store, &state).await?;
         let core = Arc::new(Core {
             leadership: watch::Sender::new(Leadership::default()),
@@ -412,23 +353,4 @@ impl Core {
 fn ended(store: &Store, error: &dyn std::fmt::Display) -> ControllerError {
     let failure = store.failure.lock().clone();
     ControllerError::Ended(failure.unwrap_or_else(|| error.to_string()))
-}
-
-fn config(timing: &QuorumTiming, alone: bool) -> Result<Arc<Config>, ControllerError> {
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let config = Config {
-        cluster_name: "strandline".to_owned(),
-        heartbeat_interval: millis(timing.heartbeat),
-        election_timeout_min: millis(timing.election.0),
-        election_timeout_max: millis(timing.election.1),
-        install_snapshot_timeout: millis(timing.request),
-        snapshot_policy: SnapshotPolicy::Never,
-        // `leadership::stand` does that: openraft draws each node's time only once, so that two that draw about the same
-        // one would go on taking each other's votes.
-        enable_elect: false,
-        max_in_snapshot_log_to_keep: if alone { 0 } else { KEPT_FOR_OTHERS },
-        ..Config::default()
-    };
-    let config = config.validate().map_err(|error| ControllerError::Ended(error.to_string()))?;
-    Ok(Arc::new(config))
 }

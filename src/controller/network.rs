@@ -24,7 +24,7 @@ use parking_lot::RwLock;
 use super::types::{Types, Voter};
 use super::wire;
 use crate::common::clock::SharedClock;
-use crate::common::ids::NodeId;
+use crate::common::ids::{NodeId, Timestamp};
 use crate::protocol::messages::quorum_append::{QuorumAppendRequest, QuorumAppendResponse};
 use crate::protocol::messages::quorum_snapshot::{QuorumSnapshotRequest, QuorumSnapshotResponse};
 use crate::protocol::messages::quorum_vote::{QuorumVoteRequest, QuorumVoteResponse, QuorumWay};
@@ -53,12 +53,20 @@ pub(super) struct Peers {
     network: Arc<dyn QuorumNetwork>,
     clock: SharedClock,
     addresses: RwLock<HashMap<NodeId, (String, u16)>>,
+    answered: RwLock<HashMap<NodeId, Answered>>,
+}
+
+/// When a follower last took what this node sent, and when that was all there was; -1 for never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Answered {
+    pub(super) at: Timestamp,
+    pub(super) caught_up: Timestamp,
 }
 
 impl Peers {
     pub(super) fn new(us: Voter, network: Arc<dyn QuorumNetwork>, clock: SharedClock, known: &[Voter]) -> Peers {
         let addresses = known.iter().map(|voter| (voter.id, (voter.host.clone(), voter.port))).collect();
-        Peers { us, network, clock, addresses: RwLock::new(addresses) }
+        Peers { us, network, clock, addresses: RwLock::new(addresses), answered: RwLock::default() }
     }
 
     /// Takes note of where one of them is.
@@ -66,6 +74,21 @@ impl Peers {
         let known = self.addresses.read().get(&id).is_some_and(|(at, on)| at == host && *on == port);
         if id != self.us.id && !known && !host.is_empty() {
             self.addresses.write().insert(id, (host.to_owned(), port));
+        }
+    }
+
+    /// When one of them last answered this node as its leader.
+    pub(super) fn answered(&self, id: NodeId) -> Answered {
+        self.answered.read().get(&id).copied().unwrap_or(Answered { at: -1, caught_up: -1 })
+    }
+
+    fn has_answered(&self, id: NodeId, with_all: bool) {
+        let at = self.clock.now();
+        let mut answered = self.answered.write();
+        let known = answered.entry(id).or_insert(Answered { at, caught_up: -1 });
+        known.at = at;
+        if with_all {
+            known.caught_up = at;
         }
     }
 
@@ -133,7 +156,12 @@ impl RaftNetwork<Types> for Way {
         let to = self.peers.located(&self.target);
         let response = self.peers.network.append(&to, told).await.map_err(unreachable)?;
         heard(response.error_code)?;
-        Ok(wire::read_append_response(&response).map_err(unreachable)?)
+        let response = wire::read_append_response(&response).map_err(unreachable)?;
+        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+        if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+            self.peers.has_answered(self.target.id, response.is_success() && last >= request.leader_commit);
+        }
+        Ok(response)
     }
 
     async fn install_snapshot(

@@ -13,7 +13,7 @@ use openraft::{Config, ServerState};
 use super::error::ControllerError;
 use super::network::{Peers, Ways};
 use super::state_machine::{State, StateMachine};
-use super::storage::{LogStore, Store};
+use super::storage::{self, LogStore, Store};
 use super::types::Raft;
 use super::{Core, ended};
 use crate::common::ids::NodeId;
@@ -40,6 +40,9 @@ impl Core {
         // A task that panicked has said so.
         let _ = self.raft().shutdown().await;
         *self.store.failure.lock() = None;
+        storage::in_place(|| self.store.journal.lock().mend(self.store.clock.now())).inspect_err(|error| {
+            self.store.failed(error);
+        })?;
         let raft = raise(self.node.id, &self.config, &self.peers, &self.store, &self.state).await?;
         *self.raft.write() = raft;
         self.raised.send_replace(());

@@ -2,11 +2,12 @@
 //!
 //! A broker has a session from its last sign of life on, for `broker.session.timeout.ms`. When that is over it is fenced.
 //! Who takes office knows of no signs of life yet, so it gives everybody a whole session. A broker that was seen to be
-//! gone (its connection broke, and nobody listens where it did) has no session any more, however young its last one was.
+//! gone (its connection broke, and nobody listens where it did) has no session any more, however young its last one was; and
+//! one whose connection broke need not be waited for by another start of it.
 //!
 //! Pure: time is an argument, and nothing is sent from here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::common::ids::NodeId;
@@ -15,6 +16,8 @@ use crate::common::ids::NodeId;
 #[derive(Debug, Default)]
 pub struct Sessions {
     heard: BTreeMap<NodeId, Duration>,
+    /// Those whose connection broke since they were last heard of.
+    broken: BTreeSet<NodeId>,
     timeout: Duration,
 }
 
@@ -23,16 +26,29 @@ impl Sessions {
     pub fn begin(&mut self, brokers: impl IntoIterator<Item = NodeId>, timeout: Duration, now: Duration) {
         self.timeout = timeout;
         self.heard = brokers.into_iter().map(|id| (id, now)).collect();
+        self.broken.clear();
     }
 
     /// A sign of life.
     pub fn heard(&mut self, id: NodeId, now: Duration) {
         self.heard.insert(id, now);
+        self.broken.remove(&id);
+    }
+
+    /// The connection broke by which the broker was heard of.
+    pub fn broke(&mut self, id: NodeId) {
+        self.broken.insert(id);
     }
 
     /// The broker is gone, or fenced: nobody waits for it.
     pub fn end(&mut self, id: NodeId) {
         self.heard.remove(&id);
+        self.broken.remove(&id);
+    }
+
+    /// Whether another start of the broker must wait: this one lives, as far as is known, and has its connection.
+    pub fn holds(&self, id: NodeId, now: Duration) -> bool {
+        self.is_alive(id, now) && !self.broken.contains(&id)
     }
 
     /// Whether the broker was heard of within its session.
@@ -81,5 +97,16 @@ mod tests {
         assert!(!sessions.is_alive(1, SECOND));
         sessions.heard(1, 2 * SECOND);
         assert!(sessions.is_alive(1, 2 * SECOND));
+    }
+
+    #[test]
+    fn who_lost_its_connection_lives_and_may_be_started_again() {
+        let mut sessions = Sessions::default();
+        sessions.begin([1], 9 * SECOND, SECOND);
+        assert!(sessions.holds(1, SECOND));
+        sessions.broke(1);
+        assert!(sessions.is_alive(1, SECOND) && !sessions.holds(1, SECOND));
+        sessions.heard(1, 2 * SECOND);
+        assert!(sessions.holds(1, 2 * SECOND));
     }
 }

@@ -43,7 +43,7 @@ pub(super) struct Store {
     pub(super) durable: bool,
     /// Ends when the controller ends.
     pub(super) tasks: Shutdown,
-    /// Told when a snapshot was installed.
+    /// Told when a snapshot was installed, or the storage failed.
     pub(super) installed: Notify,
     /// Why the storage failed, once it has.
     pub(super) failure: Mutex<Option<String>>,
@@ -80,6 +80,7 @@ impl Store {
     pub(super) fn failed(&self, error: &ControllerError) -> AnyError {
         tracing::error!(%error, "the quorum cannot go on");
         self.failure.lock().get_or_insert_with(|| error.to_string());
+        self.installed.notify_waiters();
         AnyError::error(error.to_string())
     }
 }
@@ -167,7 +168,15 @@ impl RaftLogStorage<Types> for LogStore {
             if !self.0.journal.lock().awaits_snapshot() {
                 break;
             }
-            installed.await;
+            // What is waited for may never come.
+            let failed = self.0.failure.lock().clone();
+            if let Some(failure) = failed.or_else(|| self.0.tasks.has_begun().then(|| "it ends".to_owned())) {
+                return Err(StorageIOError::write_logs(AnyError::error(failure)).into());
+            }
+            tokio::select! {
+                () = installed => {}
+                () = self.0.tasks.begun() => {}
+            }
         }
         let append = move |store: &Store| {
             let now = store.clock.now();

@@ -8,12 +8,15 @@ mod several;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use futures_util::future::select_all;
 use parking_lot::Mutex;
 
-use super::network::Asking;
+use super::network::{Asking, QuorumNetwork};
+use super::options::KEPT_FOR_OTHERS;
 use super::*;
+use crate::client::Doors;
 use crate::common::clock::{ManualClock, SystemClock};
 use crate::common::ids::Uuid;
 use crate::common::transport::Tcp;

@@ -17,6 +17,9 @@ use crate::protocol::messages::quorum_vote::{
 };
 use crate::protocol::primitives::Records;
 
+/// No quorum comes that far, and each election must have a next one.
+const LAST_TERM: u64 = 1 << 30;
+
 fn refuse(problem: impl Into<String>) -> ControllerError {
     ControllerError::Mismatch { offset: -1, problem: problem.into() }
 }
@@ -30,7 +33,8 @@ pub(super) fn tell_vote(vote: &Vote) -> QuorumTerm {
 }
 
 pub(super) fn read_vote(told: &QuorumTerm) -> Result<Vote, ControllerError> {
-    let term = u64::try_from(told.term).map_err(|_| refuse(format!("a vote is of term {}", told.term)))?;
+    let term = u64::try_from(told.term).ok().filter(|term| *term <= LAST_TERM);
+    let term = term.ok_or_else(|| refuse(format!("a vote is of term {}", told.term)))?;
     match (told.voted_for, told.leads) {
         (id, true) if id >= 0 => Ok(Vote::new_committed(term, id)),
         (id, false) if id >= 0 => Ok(Vote::new(term, id)),

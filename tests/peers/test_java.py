@@ -298,6 +298,28 @@ def test_log_dirs_command(bootstrap: str, tools: Tools) -> Transcript:
     ]
 
 
+@side_by_side
+def test_metadata_quorum_command(bootstrap: str, tools: Tools) -> Transcript:
+    def quorum(*args: str) -> Ran:
+        return tools.java("metadata-quorum", "--bootstrap-server", bootstrap, *args)
+
+    status, replication = quorum("describe", "--status").ok(), quorum("describe", "--replication").ok()
+    told = dict(line.split(":", 1) for line in status.lines if ":" in line)
+    header, *rows = [line.split() for line in replication.lines if line.strip()]
+    unknown = quorum("remove-controller", "--controller-id", "77", "--controller-directory-id", "A" * 22)
+    return [
+        list(told),
+        told["LeaderId"].strip(),
+        int(told["LeaderEpoch"]) > 0 and int(told["HighWatermark"]) > 0,
+        told["MaxFollowerLag"].strip(),
+        [voter["id"] for voter in json.loads(told["CurrentVoters"])],
+        told["CurrentObservers"].strip(),
+        header,
+        [[row[0], int(row[2]) > 0, row[3], row[-1]] for row in rows],
+        [unknown.code, re.findall(r"VoterNotFoundException", unknown.out + unknown.err)[:1]],
+    ]
+
+
 def test_what_we_advertise_is_what_kafka_serves(stage: Stage) -> None:
     ranges: dict[str, dict[str, str]] = {}
     for broker in stage.brokers:

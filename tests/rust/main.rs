@@ -13,6 +13,7 @@ mod hostile_frames;
 mod leaks;
 mod limits;
 mod protocol_second_opinion;
+mod quorum;
 mod readme;
 mod reassign;
 mod slow_readers;

@@ -85,6 +85,9 @@ macro_rules! each_message {
             unregister_broker::UnregisterBrokerRequest, unregister_broker::UnregisterBrokerResponse,
             allocate_producer_ids::AllocateProducerIdsRequest, allocate_producer_ids::AllocateProducerIdsResponse,
             offset_delete::OffsetDeleteRequest, offset_delete::OffsetDeleteResponse,
+            describe_quorum::DescribeQuorumRequest, describe_quorum::DescribeQuorumResponse,
+            add_raft_voter::AddRaftVoterRequest, add_raft_voter::AddRaftVoterResponse,
+            remove_raft_voter::RemoveRaftVoterRequest, remove_raft_voter::RemoveRaftVoterResponse,
             describe_cluster::DescribeClusterRequest, describe_cluster::DescribeClusterResponse,
             describe_producers::DescribeProducersRequest, describe_producers::DescribeProducersResponse,
             list_config_resources::ListConfigResourcesRequest, list_config_resources::ListConfigResourcesResponse,
@@ -113,6 +116,8 @@ fn each_version_but_a_few_has_a_second_opinion() {
         ("OffsetFetchRequest", 10),
         ("DescribeLogDirsRequest", 5),
         ("DescribeLogDirsResponse", 5),
+        ("AddRaftVoterRequest", 1),
+        ("AddRaftVoterResponse", 1),
     ];
     assert_eq!(list, expected);
 }

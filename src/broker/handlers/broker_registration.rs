@@ -4,7 +4,8 @@
 //!
 //! Rules
 //!   another cluster   INCONSISTENT_CLUSTER_ID
-//!   a second one      DUPLICATE_BROKER_REGISTRATION, while the one that has this id is heard of within its session
+//!   a second one      DUPLICATE_BROKER_REGISTRATION, while the one that has this id is heard of within its session, and has
+//!                     its connection
 //!   the same again    a broker that did not hear the answer gets it again
 //!   an observer       one that is no voter tells its controller listener: the metadata is brought there
 //!   all others        in `metadata/plan/brokers.rs`
@@ -64,7 +65,7 @@ pub(super) async fn handle(
             })
             .collect(),
     };
-    let is_alive = broker.is_alive(id);
+    let is_alive = broker.holds_session(id);
     let decide = move |image: &Image| {
         let same = |known: &&crate::metadata::image::BrokerImage| known.incarnation_id == wish.incarnation_id;
         if let Some(known) = image.broker(id).filter(same) {

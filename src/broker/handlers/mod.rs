@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::{Broker, Connection, Listener, Reply, ReplyFuture};
 use crate::log::{AppendError, ReadError};
+use crate::metadata::Refusal;
 use crate::protocol::messages::api_versions::ApiVersionsRequest;
 use crate::protocol::{
     ApiKey, Decoder, EncodeError, ErrorCode, Frame, Request, RequestHeader, Str, decode_request_header, encode_response,
@@ -82,6 +83,7 @@ served! {
     AlterPartitionReassignments => alter_partition_reassignments, for the controller;
     ListPartitionReassignments => list_partition_reassignments, for the controller;
     OffsetDelete => offset_delete;
+    DescribeQuorum => describe_quorum, for the controller;
     AlterPartition => alter_partition;
     Envelope => envelope;
     DescribeCluster => describe_cluster;
@@ -92,6 +94,8 @@ served! {
     AllocateProducerIds => allocate_producer_ids;
     ListConfigResources => list_config_resources;
     DescribeTopicPartitions => describe_topic_partitions;
+    AddRaftVoter => add_raft_voter, for the controller;
+    RemoveRaftVoter => remove_raft_voter, for the controller;
     QuorumVote => quorum_vote;
     QuorumAppend => quorum_append;
     QuorumSnapshot => quorum_snapshot;
@@ -218,4 +222,16 @@ pub(super) fn append_error_code(error: &WriteError) -> ErrorCode {
 fn read_error_code(error: ReadError) -> ErrorCode {
     tracing::error!(%error, "a log could not be read");
     ErrorCode::KAFKA_STORAGE_ERROR
+}
+
+/// Refuses what is meant for another cluster.
+fn check_cluster(broker: &Broker, cluster_id: Option<&Str>) -> Result<(), Refusal> {
+    let ours = &broker.node().cluster_id;
+    match cluster_id.filter(|cluster_id| *cluster_id != ours) {
+        Some(other) => {
+            let sentence = format!("the request is for cluster {other}, and this is cluster {ours}");
+            Err(Refusal::new(ErrorCode::INCONSISTENT_CLUSTER_ID, sentence))
+        }
+        None => Ok(()),
+    }
 }

@@ -1,6 +1,7 @@
 //! Three voters and five: elected, cut off, brought back.
 
 use super::*;
+use crate::log::fs::memory::Fault;
 
 /// Some voters, each with a disk of its own.
 struct Quorum {
@@ -201,6 +202,28 @@ async fn one_that_is_far_behind_is_given_the_snapshot() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_snapshot_that_the_disk_does_not_take_is_given_again() {
+    let mut quorum = Quorum::start(3, OFTEN).await;
+    let leader = quorum.leader(&[1, 2, 3]).await;
+    let gone = quorum.others(leader)[0];
+    quorum.kill(gone).await;
+    for n in 0..KEPT_FOR_OTHERS + 100 {
+        make(&quorum.nodes[&leader], &format!("tide {n}")).await.unwrap();
+    }
+    quorum.run(gone).await;
+    let (disk, kind) = (quorum.disks[&gone].clone(), std::io::ErrorKind::StorageFull);
+    disk.fail_at(Some(Fault { at: disk.operations(), kind, stays: true, written: 0 }));
+    SystemClock::shared().sleep(Duration::from_millis(500)).await;
+    assert!(quorum.nodes[&gone].core.store.failure.lock().is_some(), "the disk failed");
+    disk.fail_at(None);
+    quorum.arrived(&format!("tide {}", KEPT_FOR_OTHERS + 99)).await;
+    make(&quorum.nodes[&leader], "last").await.unwrap();
+    quorum.arrived("last").await;
+    assert_eq!(image(&quorum.nodes[&gone]), image(&quorum.nodes[&leader]));
+    quorum.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn five_voters_go_on_without_two() {
     let mut quorum = Quorum::start(5, NEVER).await;
     let first = quorum.leader(&[1, 2, 3, 4, 5]).await;
@@ -235,5 +258,101 @@ async fn all_of_them_come_back_with_what_was_answered() {
     assert!(has(&quorum.nodes[&leader], "tide"));
     assert!(quorum.nodes[&leader].leader().borrow().epoch > epoch, "each reign has a term of its own");
     quorum.arrived("tide").await;
+    quorum.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_comes_as_an_observer_votes_and_goes() {
+    let mut quorum = Quorum::start(1, NEVER).await;
+    let lead = quorum.nodes[&1].clone();
+    make(&lead, "before").await.unwrap();
+    for id in [2, 3] {
+        quorum.disks.insert(id, MemoryFs::new());
+        quorum.run(id).await;
+    }
+    soon(lead.add_observer(voter(2))).await.unwrap();
+    soon(arrived(&quorum.nodes[&2], "before")).await;
+    let ids = |replicas: &[ReplicaView]| replicas.iter().map(|replica| replica.voter.id).collect::<Vec<_>>();
+    let view = lead.quorum();
+    assert_eq!((ids(&view.voters), ids(&view.observers)), (vec![1], vec![2]));
+    assert_eq!(make(&quorum.nodes[&2], "ebb").await.unwrap_err().code, ErrorCode::NOT_CONTROLLER);
+    soon(lead.add_observer(voter(2))).await.unwrap();
+
+    for id in [2, 3] {
+        soon(lead.add_voter(voter(id))).await.unwrap();
+        assert_eq!(soon(lead.add_voter(voter(id))).await.unwrap_err().code, ErrorCode::DUPLICATE_VOTER);
+    }
+    make(&lead, "three").await.unwrap();
+    quorum.arrived("three").await;
+    let view = lead.quorum();
+    assert_eq!((ids(&view.voters), view.leader), (vec![1, 2, 3], 1));
+    assert!(view.voters.iter().all(|replica| replica.log_end_offset == view.high_watermark), "{view:?}");
+
+    // They are voters now: one may go, and the others lead.
+    quorum.kill(1).await;
+    let next = quorum.leader(&[2, 3]).await;
+    make(&quorum.nodes[&next], "two").await.unwrap();
+    quorum.run(1).await;
+    quorum.arrived("two").await;
+    let removed = soon(quorum.nodes[&next].remove_voter(1, voter(1).directory_id)).await;
+    removed.unwrap();
+    let view = quorum.nodes[&next].quorum();
+    assert_eq!((ids(&view.voters), ids(&view.observers)), (vec![2, 3], vec![1]));
+    make(&quorum.nodes[&next], "last").await.unwrap();
+    quorum.arrived("last").await;
+    quorum.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_voter_that_lost_its_disk_has_no_vote() {
+    let quorum = Quorum::start(3, NEVER).await;
+    let leader = quorum.leader(&[1, 2, 3]).await;
+    let other = quorum.others(leader)[0];
+    let way = |directory_id| crate::protocol::messages::quorum_vote::QuorumWay {
+        sender_id: leader,
+        target_id: other,
+        target_directory_id: directory_id,
+        ..Default::default()
+    };
+    let request = QuorumVoteRequest { way: way(Uuid([9; 16])), ..Default::default() };
+    let answer = quorum.nodes[&other].handle_vote(request).await;
+    assert_eq!(answer.error_code, ErrorCode::INVALID_VOTER_KEY);
+    let request = QuorumVoteRequest { way: way(voter(other).directory_id), ..Default::default() };
+    assert_eq!(quorum.nodes[&other].handle_vote(request).await.error_code, ErrorCode::NONE);
+    quorum.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_refused_and_changes_nothing() {
+    let quorum = Quorum::start(3, NEVER).await;
+    let leader = quorum.leader(&[1, 2, 3]).await;
+    make(&quorum.nodes[&leader], "tide").await.unwrap();
+    quorum.arrived("tide").await;
+    let other = quorum.others(leader)[0];
+    let node = &quorum.nodes[&other];
+    let way = crate::protocol::messages::quorum_vote::QuorumWay { target_id: other, ..Default::default() };
+    let of_term = |term| crate::protocol::messages::quorum_vote::QuorumTerm { term, voted_for: leader, leads: true };
+    for term in [-1, i32::MAX] {
+        let request = QuorumVoteRequest { way: way.clone(), vote: of_term(term), last_entry: None };
+        assert_eq!(node.handle_vote(request).await.error_code, ErrorCode::INVALID_REQUEST);
+    }
+    // A batch that is cut, or has one byte that is another; what a leader stamps is under no CRC.
+    let good = batches::records_batch(&topic("ebb"), NOW).unwrap();
+    for at in 16..good.len() {
+        let mut damaged = good.to_vec();
+        damaged[at] ^= 0x55;
+        for bytes in [damaged, good[..at].to_vec()] {
+            let entries = bytes::Bytes::from(bytes).into();
+            let request = QuorumAppendRequest { way: way.clone(), vote: of_term(1), entries, ..Default::default() };
+            let answer = node.handle_append(request).await;
+            let stale = answer.error_code == ErrorCode::NONE && answer.outcome > 1;
+            assert!(stale || answer.error_code == ErrorCode::INVALID_REQUEST, "byte {at}: {answer:?}");
+        }
+    }
+    let request = QuorumSnapshotRequest { way, vote: of_term(1), ..Default::default() };
+    assert_eq!(node.handle_snapshot(request).await.error_code, ErrorCode::INVALID_REQUEST);
+    make(&quorum.nodes[&leader], "after").await.unwrap();
+    quorum.arrived("after").await;
+    assert!(!has(node, "ebb"));
     quorum.stop().await;
 }
