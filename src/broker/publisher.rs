@@ -185,24 +185,29 @@ impl Broker {
     /// Lets the replicas take what the image says of these partitions.
     async fn publish_partitions(self: &Arc<Self>, partitions: BTreeSet<(Uuid, i32)>) {
         let is_whole = self.published.is_whole.load(Ordering::Acquire);
+        let mut moved = false;
         let specs: Vec<PartitionSpec> = self.controller.read(|image| {
             let specs = partitions.into_iter().filter_map(|(id, index)| {
                 let topic = image.topic_by_id(id)?;
                 let partition = topic.partitions.get(usize::try_from(index).ok()?)?;
-                let held = partition.replicas.contains(&self.node.id);
-                // One that went elsewhere may still lie here.
-                let concerns = held || is_whole && self.replicas.has(&TopicPartition::new(topic.name.as_str(), index));
+                moved |= topic.name == OFFSETS_TOPIC;
+                let concerns = if !partition.replicas.contains(&self.node.id) {
+                    // One that went elsewhere may still lie here.
+                    is_whole && self.replicas.has(&TopicPartition::new(topic.name.as_str(), index))
+                } else {
+                    // One that is led here is opened when somebody asks for it.
+                    let follows = partition.leader >= 0 && partition.leader != self.node.id;
+                    follows || self.replicas.get(&topic.name, index).is_some()
+                };
                 if concerns { self.partition_spec(image, &topic.name, index) } else { None }
             });
             specs.collect()
         });
-        if specs.is_empty() {
-            return;
-        }
-        let moved = specs.iter().any(|spec| spec.id.topic == OFFSETS_TOPIC);
         let replicas = self.replicas.clone();
-        // Followed partitions are opened, and so read from disk.
-        self.shutdown.blocking(move || replicas.apply(specs)).await;
+        if !specs.is_empty() {
+            // Followed partitions are opened, and so read from disk.
+            self.shutdown.blocking(move || replicas.apply(specs)).await;
+        }
         if moved {
             self.groups.leaders_changed(self);
         }

@@ -27,7 +27,8 @@ from support.brokers import SERVER_JVM, Broker, start_kafka, start_strandline  #
 README = ROOT / "README.md"
 # The measure that has three brokers of each kind.
 CLUSTER = "cluster"
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+# Where the tables go: those of one broker, and that of three.
+ONE, THREE = "bench", "bench-cluster"
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def table(found: dict[str, Figures], sizes: dict[str, float], rows: list[Row], t
         # A figure without a unit explains the one before it.
         better = "" if not row.unit else times(ours, theirs) if row.more_is_better else times(theirs, ours)
         lines.append(f"| {label} | {shown(theirs)} | {shown(ours)} | {better} | {row.reach} |")
-    return [*([""] if title else []), *lines] if len(lines) > 2 else []
+    return lines if len(lines) > 2 else []
 
 
 def client_table(
@@ -195,12 +196,12 @@ def machine() -> str:
     return f"On {os.cpu_count()} cores of {models[0] if models else 'an unknown kind'}, at {commit.stdout.strip()}."
 
 
-def write(lines: list[str]) -> None:
-    """Put the table between its marks in README."""
-    text = README.read_text()
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    README.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}")
+def write(mark: str, lines: list[str]) -> None:
+    """Put a table between its marks in README."""
+    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
+    before, rest = README.read_text().split(begin)
+    _, after = rest.split(end)
+    README.write_text(f"{before}{begin}\n" + "\n".join(lines) + f"\n{end}{after}")
 
 
 def main() -> int:
@@ -246,14 +247,20 @@ def main() -> int:
     }
     threads = client_table(found, PYTHON_ROWS, "Python, thousand records/s", "confluent-kafka", counts)
     loops = client_table(found, ASYNC_ROWS, "asyncio, thousand sends/s", "aiokafka", counts)
-    three = table(found, counts, CLUSTER_ROWS, "Three brokers, replication factor 3, acks=all")
-    lines = [*table(found, counts, ROWS), *three, *threads, *loops, *tables_table(found, counts), "", machine()]
-    print("\n" + "\n".join(lines))
+    three = table(found, counts, CLUSTER_ROWS, "three brokers, three replicas, acks=all")
+    one = [*table(found, counts, ROWS), *threads, *loops, *tables_table(found, counts)]
+    told = {ONE: [*one, "", machine()] if one else [], THREE: [*three, "", machine()] if three else []}
+    print("\n" + "\n\n".join("\n".join(lines) for lines in told.values() if lines))
     results = ROOT / "bench-results"
     results.mkdir(exist_ok=True)
     (results / "latest.json").write_text(json.dumps({"sizes": vars(sizes), "found": found}, indent=1))
+    measured = set(chosen.only.split(","))
     if chosen.write and not failed:
-        write(lines)
+        # A table is written as a whole.
+        if measured >= set(MEASURES):
+            write(ONE, told[ONE])
+        if CLUSTER in measured:
+            write(THREE, told[THREE])
     return 1 if failed else 0
 
 
