@@ -67,7 +67,7 @@ def test_whatever_happens_to_one_broker_nothing_is_lost_and_nobody_is_told(nodes
     dice = random.Random(SEED)
     client = sl.connect(nodes.bootstrap)
     client.admin().create_topic(TOPIC, partitions=PARTITIONS, replication_factor=3, min_insync_replicas=2)
-    # A broker that is frozen keeps what was sent to it: by default the producer waits a minute before it asks another one.
+    # A broker that is frozen keeps what was sent to it: by default the producer waits a minute before it asks others.
     load = Load(nodes.bootstrap, TOPIC, dice, **{"socket.timeout.ms": 4000})
     load.run_until(2000)
     for _ in range(ROUNDS):

@@ -27,7 +27,6 @@ MAINS = {
     "api-versions": "org.apache.kafka.tools.BrokerApiVersionsCommand",
     "reassign": "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
     "leader-election": "org.apache.kafka.tools.LeaderElectionCommand",
-    "metadata-quorum": "org.apache.kafka.tools.MetadataQuorumCommand",
     "replica-verification": "org.apache.kafka.tools.ReplicaVerificationTool",
     "dump-log": "org.apache.kafka.tools.DumpLogSegments",
 }
