@@ -1,6 +1,8 @@
 //! A broker's part in the metadata quorum, asked over its socket: by Kafka's tools, and by other controllers.
 
-use strandline::cluster::{BrokerSettings, RunningBroker};
+use std::net::SocketAddr;
+
+use strandline::cluster::{BoundBroker, BrokerSettings, RunningBroker};
 use strandline::common::ids::Uuid;
 use strandline::protocol::messages::add_raft_voter::{AddRaftVoterRequest, Listener};
 use strandline::protocol::messages::api_versions::ApiVersionsRequest;
@@ -15,20 +17,23 @@ use tokio::runtime::Runtime;
 
 use crate::wire::Wire;
 
-/// A broker whose id is 3, and the runtime and the folder it lives in.
-fn start() -> (Runtime, RunningBroker, TempDir) {
+/// A broker whose id is 3, where its controller listener is, and the runtime and the folder it lives in.
+fn start() -> (Runtime, RunningBroker, SocketAddr, TempDir) {
     let (runtime, dir) = (Runtime::new().unwrap(), tempfile::tempdir().unwrap());
     let mut settings = BrokerSettings::new().without_sync();
-    settings.set("listeners", "PLAINTEXT://127.0.0.1:0");
+    settings.set("listeners", "PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:0");
+    settings.set("controller.listener.names", "CONTROLLER");
     settings.set("log.dirs", dir.path().to_str().unwrap());
     settings.set("node.id", "3");
-    let broker = runtime.block_on(RunningBroker::start(settings)).unwrap();
-    (runtime, broker, dir)
+    let bound = runtime.block_on(BoundBroker::bind(settings)).unwrap();
+    let controller = bound.controller_address().unwrap();
+    let broker = runtime.block_on(bound.start(Vec::new())).unwrap();
+    (runtime, broker, controller, dir)
 }
 
 #[test]
 fn a_broker_alone_tells_of_its_quorum() {
-    let (runtime, broker, _dir) = start();
+    let (runtime, broker, _, _dir) = start();
     let mut wire = Wire::connect(broker.address());
     assert_eq!(wire.create("tide"), ErrorCode::NONE);
     let partitions = |indexes: &[i32]| indexes.iter().map(|index| PartitionData { partition_index: *index }).collect();
@@ -58,7 +63,7 @@ fn a_broker_alone_tells_of_its_quorum() {
 
 #[test]
 fn voters_that_cannot_come_or_go_are_refused() {
-    let (runtime, broker, _dir) = start();
+    let (runtime, broker, _, _dir) = start();
     let mut wire = Wire::connect(broker.address());
     let listener = Listener { name: "CONTROLLER".into(), host: "127.0.0.1".into(), port: 9 };
     let add = AddRaftVoterRequest { voter_id: 3, listeners: vec![listener], ..Default::default() };
@@ -80,13 +85,16 @@ fn voters_that_cannot_come_or_go_are_refused() {
 
 #[test]
 fn what_controllers_say_among_themselves_is_told_to_nobody_and_checked() {
-    let (runtime, broker, _dir) = start();
+    let (runtime, broker, controller, _dir) = start();
     let mut wire = Wire::connect(broker.address());
     let told = wire.call(&ApiVersionsRequest::default(), 3).unwrap();
     assert!(told.api_keys.iter().all(|api| api.api_key < 10_000));
     let way = |target_id| QuorumWay { sender_id: 9, target_id, ..Default::default() };
     let vote = |term| QuorumTerm { term, voted_for: 9, leads: false };
+    let asked = QuorumVoteRequest { way: way(3), vote: vote(1), last_entry: None };
+    wire.call(&asked, 0).expect_err("on a listener for clients nobody asks for a vote");
 
+    let mut wire = Wire::connect(controller);
     let meant_for_another = QuorumVoteRequest { way: way(4), vote: vote(1), last_entry: None };
     assert_eq!(wire.call(&meant_for_another, 0).unwrap().error_code, ErrorCode::INVALID_VOTER_KEY);
     let replaced = QuorumWay { target_directory_id: Uuid::random(), ..way(3) };
