@@ -320,9 +320,17 @@ impl LocalCluster {
     async fn until_healthy(&self) {
         let mut news: Vec<_> = self.running().iter().map(|broker| broker.controller().subscribe()).collect();
         while self.ailments().is_some() {
+            if news.is_empty() {
+                // Nobody runs, and so nobody hears of anything.
+                std::future::pending::<()>().await;
+            }
             // Whichever broker hears first; one that stops hears nothing more.
             let hearing = news.iter_mut().map(|news| Box::pin(news.recv()));
-            futures_util::future::select_all(hearing).await;
+            let (heard, place, others) = futures_util::future::select_all(hearing).await;
+            drop(others);
+            if heard.is_none() {
+                news.swap_remove(place);
+            }
         }
     }
 

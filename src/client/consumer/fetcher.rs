@@ -133,16 +133,23 @@ impl Fetcher {
         wake_at
     }
 
-    fn fetch(&self, node: NodeId, asked: Vec<Asked>) {
+    fn fetch(&self, node: NodeId, mut asked: Vec<Asked>) {
+        // Whoever else drives may have been faster: what was read twice would be handed out twice.
+        if !self.busy.lock().insert(node) {
+            return;
+        }
         {
             let mut assignment = self.assignment.lock();
-            for asked in &asked {
-                if let Some(partition) = assignment.unchanged(&asked.name, asked.stamp) {
-                    partition.fetching = true;
-                }
-            }
+            asked.retain(|asked| {
+                let partition = assignment.unchanged(&asked.name, asked.stamp);
+                let due = partition.filter(|partition| !partition.fetching && partition.fetch_from == asked.ask.from);
+                due.map(|partition| partition.fetching = true).is_some()
+            });
         }
-        self.busy.lock().insert(node);
+        if asked.is_empty() {
+            self.busy.lock().remove(&node);
+            return;
+        }
         let this = self.clone();
         self.network.doors().runtime.spawn(async move {
             let result = this.exchange(node, &asked).await;
