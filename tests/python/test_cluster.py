@@ -95,7 +95,8 @@ def test_a_group_goes_on_when_its_coordinator_is_killed(three: sl.Cluster) -> No
 def test_a_minority_does_not_lead(three: sl.Cluster) -> None:
     three.create_topic("t", replication_factor=3, min_insync_replicas=2)
     alone = leader(three, "t")
-    with three.producer(acks="all") as producer:
+    # The one that is cut off knows nothing of it, and keeps what it is sent until the request is over.
+    with three.producer(acks="all", request_timeout_ms=2000) as producer:
         producer.send("t", "0").result()
         three.network.partition({alone}, {0, 1, 2} - {alone})
         # Nothing is acknowledged before a majority leads.

@@ -100,14 +100,15 @@ pub fn register_broker(image: &Image, wish: &Registration, is_alive: bool) -> Pl
         let sentence = format!("broker {id} has a log dir of broker {}: one of them was started on a copy", other.id);
         return refuse(ErrorCode::DUPLICATE_BROKER_REGISTRATION, sentence);
     }
-    for (name, level) in image.features() {
+    let is_alone = others().next().is_none();
+    // One that is alone may have taken over what Apache Kafka wrote, features that it hands on among it.
+    for (name, level) in image.features().iter().filter(|_| !is_alone) {
         let known = wish.features.iter().find(|known| *known.name == **name);
         if !known.is_some_and(|known| (known.min_supported_version..=known.max_supported_version).contains(level)) {
             let sentence = format!("broker {id} does not know feature {name} at level {level}, which the cluster has");
             return refuse(ErrorCode::UNSUPPORTED_VERSION, sentence);
         }
     }
-    let is_alone = others().next().is_none();
     let same = known.is_some_and(|known| {
         let here = (endpoint.host.to_string(), endpoint.port);
         known.is_active()
