@@ -29,12 +29,27 @@ macro_rules! with_request {
             DescribeLogDirs describe_log_dirs DescribeLogDirsRequest,
             CreatePartitions create_partitions CreatePartitionsRequest,
             DeleteGroups delete_groups DeleteGroupsRequest,
+            ElectLeaders elect_leaders ElectLeadersRequest,
             IncrementalAlterConfigs incremental_alter_configs IncrementalAlterConfigsRequest,
+            AlterPartitionReassignments alter_partition_reassignments AlterPartitionReassignmentsRequest,
+            ListPartitionReassignments list_partition_reassignments ListPartitionReassignmentsRequest,
             OffsetDelete offset_delete OffsetDeleteRequest,
+            DescribeQuorum describe_quorum DescribeQuorumRequest,
+            AlterPartition alter_partition AlterPartitionRequest,
+            Envelope envelope EnvelopeRequest,
             DescribeCluster describe_cluster DescribeClusterRequest,
             DescribeProducers describe_producers DescribeProducersRequest,
+            BrokerRegistration broker_registration BrokerRegistrationRequest,
+            BrokerHeartbeat broker_heartbeat BrokerHeartbeatRequest,
+            UnregisterBroker unregister_broker UnregisterBrokerRequest,
+            AllocateProducerIds allocate_producer_ids AllocateProducerIdsRequest,
             ListConfigResources list_config_resources ListConfigResourcesRequest,
-            DescribeTopicPartitions describe_topic_partitions DescribeTopicPartitionsRequest)
+            DescribeTopicPartitions describe_topic_partitions DescribeTopicPartitionsRequest,
+            AddRaftVoter add_raft_voter AddRaftVoterRequest,
+            RemoveRaftVoter remove_raft_voter RemoveRaftVoterRequest,
+            QuorumVote quorum_vote QuorumVoteRequest,
+            QuorumAppend quorum_append QuorumAppendRequest,
+            QuorumSnapshot quorum_snapshot QuorumSnapshotRequest)
     };
     (@ $key:expr, $check:ident $arguments:tt $($api:ident $module:ident $request:ident),+) => {
         match $key {
