@@ -84,7 +84,9 @@ def test_config_command(bootstrap: str, tools: Tools) -> Transcript:
         "broker, set": configs(
             "--alter", "--entity-type", "brokers", "--entity-name", "1", "--add-config", "log.retention.ms=1234567"
         ),
-        "broker, after": until_told("log.retention.ms", "--describe", "--entity-type", "brokers", "--entity-name", "1"),
+        "broker, after": until_told(
+            "log.retention.ms=1234567", "--describe", "--entity-type", "brokers", "--entity-name", "1"
+        ),
         "broker, fixed": configs(
             "--alter", "--entity-type", "brokers", "--entity-name", "1", "--add-config", "num.partitions=7"
         ),

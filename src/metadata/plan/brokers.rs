@@ -169,6 +169,8 @@ pub fn elect_leaders(image: &Image, id: NodeId) -> Vec<MetadataRecord> {
             topic_id: topic.id,
             isr: Some(vec![id]),
             leader: id,
+            eligible_leader_replicas: Some(Vec::new()),
+            last_known_elr: Some(Vec::new()),
             ..Default::default()
         })
     });

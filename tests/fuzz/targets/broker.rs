@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use strandline::broker::{Broker, BrokerOptions, Reply};
+use strandline::broker::{Broker, BrokerOptions, Listener, Reply};
 use strandline::common::clock::ManualClock;
+use strandline::common::transport::Tcp;
 use strandline::config::Values;
 use strandline::log::fs::memory::MemoryFs;
 use strandline_fuzz::within;
@@ -32,7 +33,7 @@ async fn live(mut bytes: &[u8]) {
     let fs = MemoryFs::new();
     let clock = ManualClock::new(1_700_000_000_000);
     let broker = open(&fs, &clock).await;
-    let connection = broker.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+    let connection = broker.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), Listener::Client);
     let mut waiting = Vec::new();
     while let [a, b, c, d, rest @ ..] = bytes {
         let length = (u32::from_be_bytes([*a, *b, *c, *d]) as usize).min(rest.len());
@@ -55,10 +56,10 @@ async fn live(mut bytes: &[u8]) {
             let _ = tokio::time::timeout(PATIENCE, reply).await;
         }
     }
-    broker.stop().await.expect("a disk without faults lets it stop cleanly");
+    broker.stop(false).await.expect("a disk without faults lets it stop cleanly");
     drop(broker);
     let broker = open(&fs, &clock).await;
-    broker.stop().await.expect("and the next one too");
+    broker.stop(false).await.expect("and the next one too");
 }
 
 async fn open(fs: &MemoryFs, clock: &Arc<ManualClock>) -> Arc<Broker> {
@@ -72,10 +73,14 @@ async fn open(fs: &MemoryFs, clock: &Arc<ManualClock>) -> Arc<Broker> {
         properties: properties.clone(),
         clock: clock.clone(),
         socket_clock: clock.clone(),
+        transport: Tcp::shared(),
         file_system: Arc::new(fs.clone()),
         durable: false,
+        cluster_id: None,
+        controller_listener: None,
+        voters: Vec::new(),
     };
     let broker = Broker::open(options).await.expect("what a broker left, a broker opens");
-    broker.advertise("localhost", 9092).await.expect("it can be told its address");
+    broker.join("localhost", 9092).await.expect("it can be told its address");
     broker
 }
