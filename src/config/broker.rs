@@ -13,8 +13,8 @@ use Range::{Any, AtLeast, Between, Fraction, OneOf, SpecialOrAtLeast, SpecialOrB
 use Support::{Honoured, NoEffect};
 
 const THREADS: Support = NoEffect("threads follow the machine's processors");
-const ONE_BROKER: Support = NoEffect("there is one broker, so there is nothing to copy to or from");
-const ONE_CONTROLLER: Support = NoEffect("the one broker is its own controller");
+const ONE_BROKER: Support = NoEffect("brokers among themselves do not go by it yet");
+const ONE_CONTROLLER: Support = NoEffect("the voters are those that controller.quorum.voters names");
 const CHECKPOINTS: Support =
     NoEffect("all checkpoints are written together, as often as log.flush.offset.checkpoint.interval.ms says");
 const NO_TRANSACTIONS: Support = NoEffect("transactions are not served yet");

@@ -1,6 +1,9 @@
-"""Several brokers in one process: replicated, hurt on purpose, and healed."""
+"""A cluster's life in this process."""
 
-from collections.abc import Iterator
+import contextlib
+import os
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,156 +11,142 @@ import pytest
 import strandline as sl
 
 
-@pytest.fixture
-def three() -> Iterator[sl.Cluster]:
-    """Three brokers that notice quickly who is gone."""
-    with sl.Cluster(brokers=3, broker_session_timeout_ms=2000, replica_lag_time_max_ms=2000) as cluster:
-        yield cluster
+def strandline_threads() -> int:
+    """How many threads of ours this process has; those that wait for blocking work come and go."""
+    count = 0
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            count += (task / "comm").read_text().startswith("strandline")
+    return count
 
 
-def values(cluster: sl.Cluster, topic: str) -> list[int]:
-    """What a topic of one partition holds."""
-    consumer = cluster.consumer(topic, auto_offset_reset="earliest", stop_at_end=True)
-    return [int(message.value or b"") for message in consumer]
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
 
 
-def leader(cluster: sl.Cluster, topic: str) -> int:
-    """Who leads partition 0."""
-    return cluster.admin().describe_topics([topic])[0].partitions[0].leader
-
-
-def test_a_topic_is_on_three_brokers(three: sl.Cluster) -> None:
-    three.create_topic("t", replication_factor=3)
-    with three.producer(acks="all") as producer:
-        assert [producer.send("t", str(number)).result().offset for number in range(10)] == list(range(10))
-    assert [broker.id for broker in three.brokers] == [0, 1, 2]
-    [partition] = three.admin().describe_topics(["t"])[0].partitions
-    assert sorted(partition.replicas) == sorted(partition.isr) == [0, 1, 2]
-    assert len(three.admin().describe_cluster().brokers) == 3
-    assert values(three, "t") == list(range(10))
-    # The leader's own log, without a socket.
-    assert three.topic("t").scan().count() == 10
-
-
-def test_whoever_is_killed_nothing_is_lost(three: sl.Cluster) -> None:
-    three.create_topic("t", replication_factor=3)
-    sent = 0
-    with three.producer(acks="all") as producer:
-        for _ in range(3):
-            for _ in range(20):
-                producer.send("t", str(sent)).result()
-                sent += 1
-            victim = three.brokers[leader(three, "t")]
-            victim.kill()
-            assert not victim.is_running
-            for _ in range(20):
-                producer.send("t", str(sent)).result()
-                sent += 1
-            victim.start()
-            three.wait_healthy()
-    assert values(three, "t") == list(range(sent))
-
-
-def test_a_rolling_restart_shows_no_error(three: sl.Cluster) -> None:
-    three.create_topic("t", replication_factor=3)
-    with three.producer(acks="all") as producer:
-        for round_, broker in enumerate(three.brokers):
-            broker.stop()
-            for number in range(10):
-                producer.send("t", str(round_ * 10 + number)).result()
-            broker.start()
-            three.wait_healthy()
-    assert values(three, "t") == list(range(30))
-
-
-def test_a_group_goes_on_when_its_coordinator_is_killed(three: sl.Cluster) -> None:
-    three.create_topic("t", replication_factor=3)
-    with three.producer(acks="all") as producer:
-        for number in range(20):
-            producer.send("t", str(number)).result()
-    seen: list[int] = []
-    consumer = three.consumer("t", group_id="g", auto_offset_reset="earliest", enable_auto_commit=False)
-    for message in consumer:
-        seen.append(int(message.value or b""))
-        if len(seen) == 10:
-            break
-    consumer.commit(message)
-    consumer.close()
-    # One of them coordinates the group.
-    for broker in three.brokers:
-        broker.kill()
-        with three.consumer("t", group_id="g", enable_auto_commit=False, stop_at_end=True) as again:
-            assert [int(message.value or b"") for message in again] == list(range(10, 20))
-        broker.start()
-        three.wait_healthy()
-
-
-def test_a_minority_does_not_lead(three: sl.Cluster) -> None:
-    three.create_topic("t", replication_factor=3, min_insync_replicas=2)
-    alone = leader(three, "t")
-    with three.producer(acks="all") as producer:
-        producer.send("t", "0").result()
-        three.network.partition({alone}, {0, 1, 2} - {alone})
-        # Nobody acknowledges what only the one has that is cut off.
-        late = producer.send("t", "1")
-        with pytest.raises(TimeoutError):
-            late.result(timeout=1)
-        three.network.heal()
-        three.wait_healthy()
-    assert values(three, "t") == [0, 1]
-
-
-def test_a_broker_that_hangs_is_replaced(three: sl.Cluster) -> None:
-    three.create_topic("t", replication_factor=3)
-    hung = leader(three, "t")
-    with three.producer(acks="all", request_timeout_ms=2000) as producer:
-        producer.send("t", "0").result()
-        three.brokers[hung].pause()
-        producer.send("t", "1").result()
-        three.brokers[hung].resume()
-        three.wait_healthy()
-    assert values(three, "t") == [0, 1]
-
-
-def test_data_stays(tmp_path: Path) -> None:
-    with sl.Cluster(tmp_path, brokers=3) as cluster:
-        cluster.create_topic("t", replication_factor=3)
+def test_the_readme_s_first_lines_work() -> None:
+    with sl.Cluster() as cluster:
+        cluster.create_topic("flights", partitions=4)
         with cluster.producer(acks="all") as producer:
-            producer.send("t", "0").result()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["broker-0", "broker-1", "broker-2"]
-    with sl.Cluster(tmp_path, brokers=3) as cluster:
-        cluster.wait_healthy()
-        assert values(cluster, "t") == [0]
+            producer.send("flights", key=b"UA", value=b"EWR-IAH")
+        for message in cluster.consumer("flights", group_id="g", auto_offset_reset="earliest"):
+            assert (message.key, message.value) == (b"UA", b"EWR-IAH")
+            break
 
 
-def test_what_makes_no_sense_is_refused(three: sl.Cluster) -> None:
-    with pytest.raises(sl.KafkaError, match="must be from 1 to"):
-        sl.Cluster(brokers=0)
-    with pytest.raises(sl.KafkaError, match=r"node\.id is each broker's own"):
-        sl.Cluster(brokers=3, node_id=7)
-    with pytest.raises(ValueError, match="there is no broker 7"):
-        three.network.partition({7}, {0})
-    with pytest.raises(ValueError, match="in two groups"):
-        three.network.partition({0}, {0, 1})
-    with pytest.raises(RuntimeError, match="runs already"):
-        three.brokers[0].start()
-    three.brokers[0].kill()
-    with pytest.raises(RuntimeError, match="does not run"):
-        three.brokers[0].stop()
-    three.create_topic("t", replication_factor=2)
-    three.brokers[1].kill()
-    three.brokers[2].kill()
-    with pytest.raises(TimeoutError, match="not healthy"):
-        three.wait_healthy(timeout=0.5)
-
-
-def test_one_broker_may_be_killed_too() -> None:
+def test_a_temporary_data_dir_goes_away() -> None:
     with sl.Cluster() as cluster:
         cluster.create_topic("t")
+        assert cluster.data_dir.is_dir()
+        assert str(cluster.data_dir) in repr(cluster)
+    assert not cluster.data_dir.exists()
+    assert "closed" in repr(cluster)
+
+
+def test_a_data_dir_that_is_named_is_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with sl.Cluster(folder) as cluster:
+        cluster.create_topic("t", partitions=2)
         with cluster.producer() as producer:
-            producer.send("t", "0").result()
-            [broker] = cluster.brokers
-            broker.kill()
-            broker.start()
-            producer.send("t", "1").result()
-        assert values(cluster, "t") == [0, 1]
+            producer.send("t", b"kept", partition=1)
+        assert cluster.data_dir == folder
+    assert (folder / "t-1").is_dir()
+    with (
+        sl.Cluster(folder) as cluster,
+        cluster.consumer("t", auto_offset_reset="earliest", stop_at_end=True) as consumer,
+    ):
+        assert [(message.partition, message.value) for message in consumer] == [(1, b"kept")]
+
+
+def test_a_data_dir_in_use_is_refused(tmp_path: Path) -> None:
+    with sl.Cluster(tmp_path) as cluster:
+        with pytest.raises(sl.KafkaError, match=str(tmp_path)):
+            sl.Cluster(tmp_path)
+        cluster.create_topic("still-well")
+
+
+def test_it_listens_where_it_is_told() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with sl.Cluster(listen=f"127.0.0.1:{port}") as cluster:
+        assert cluster.bootstrap_servers == f"127.0.0.1:{port}"
+        with pytest.raises(OSError, match=str(port)):
+            sl.Cluster(listen=f"127.0.0.1:{port}")
+
+
+def test_broker_keys_are_keywords() -> None:
+    with sl.Cluster(num_partitions=3, config={"log.retention.ms": 1000}) as cluster:
+        with cluster.producer() as producer:
+            assert producer.partitions_for("made-by-asking") == [0, 1, 2]
+        topic = cluster.create_topic("t")
+        assert topic.configs()["retention.ms"].value == "1000"
+
+
+def test_a_client_elsewhere_gives_the_same(cluster: sl.Cluster, topic: sl.Topic) -> None:
+    with sl.connect([cluster.bootstrap_servers], client_id="test") as client:
+        with client.producer() as producer:
+            producer.send(topic.name, b"v")
+        with client.consumer(topic.name, auto_offset_reset="earliest", stop_at_end=True) as consumer:
+            assert [message.value for message in consumer] == [b"v"]
+        assert topic.name in client.admin().list_topics()
+        assert client.topic(topic.name).record_count == 1
+        assert cluster.bootstrap_servers in repr(client)
+
+
+def test_a_closed_cluster_says_so() -> None:
+    cluster = sl.Cluster()
+    producer = cluster.producer()
+    cluster.close()
+    cluster.close()
+    with pytest.raises(sl.errors.ClosedError):
+        cluster.create_topic("t")
+    with pytest.raises(sl.errors.ClosedError):
+        producer.send("t", b"v")
+
+
+def test_closing_ends_a_consumer_that_waits() -> None:
+    cluster = sl.Cluster()
+    consumer = cluster.consumer("t")
+    ended: list[BaseException] = []
+    begun = threading.Event()
+
+    def read() -> None:
+        begun.set()
+        try:
+            for _ in consumer:
+                pass
+        except sl.KafkaError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    begun.wait()
+    cluster.close()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert isinstance(ended[0], sl.errors.ClosedError)
+
+
+def test_a_producer_keeps_its_cluster_alive() -> None:
+    producer = sl.Cluster().producer()
+    assert producer.send("t", b"v").result(timeout=30).offset == 0
+    producer.close()
+
+
+def test_fifty_clusters_leave_nothing_behind() -> None:
+    def live() -> None:
+        with sl.Cluster() as cluster:
+            cluster.create_topic("t", partitions=2)
+            with cluster.producer() as producer:
+                producer.send("t", b"v").result(timeout=30)
+            with cluster.consumer("t", group_id="g", auto_offset_reset="earliest") as consumer:
+                assert next(iter(consumer)).value == b"v"
+
+    for _ in range(3):
+        live()
+    files, threads = open_files(), strandline_threads()
+    for _ in range(50):
+        live()
+    assert open_files() <= files + 3
+    assert strandline_threads() <= threads + 4
