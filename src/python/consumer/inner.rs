@@ -139,6 +139,8 @@ impl Inner {
         if let Ok(reader) = self.reader.try_lock() {
             return Ok(reader);
         }
+        // Who closes says so before it takes the reader.
+        self.check_open()?;
         if !self.shared {
             return Err(errors::client(busy()));
         }
@@ -152,6 +154,8 @@ impl Inner {
     pub(super) async fn acquire(&self) -> client::Result<MutexGuard<'_, Reader>> {
         let reader = match self.reader.try_lock() {
             Ok(reader) => reader,
+            // Who closes says so before it takes the reader.
+            Err(_) if self.closed.load(Ordering::Acquire) => return Err(ClientError::Closed("consumer")),
             Err(_) if !self.shared => return Err(busy()),
             Err(_) => self.claim().await,
         };
