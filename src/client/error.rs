@@ -156,6 +156,8 @@ impl ClientError {
                     | ErrorCode::LISTENER_NOT_FOUND
                     | ErrorCode::KAFKA_STORAGE_ERROR
                     | ErrorCode::OFFSET_NOT_AVAILABLE
+                    // A leader that is cut off hears from no follower, nor that another leads.
+                    | ErrorCode::REQUEST_TIMED_OUT
             ),
             ClientError::Disconnected { .. } | ClientError::Timeout { .. } => true,
             _ => false,

@@ -2,8 +2,12 @@
 //!
 //! A producer, a consumer and an admin client have one each. A connection that could not be made is not tried again
 //! before its rest is over (`reconnect.backoff.ms`, doubling); several callers who need it wait for one attempt.
+//!
+//! A broker may be reached and know nothing new: one that is cut off from the others still names itself as the leader.
+//! So whoever waited for one in vain doubts it ([`Network::doubt`]), and what any broker may answer is asked of the others
+//! first until one of them has told of the cluster.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -54,6 +58,8 @@ pub struct Network {
     /// When the view was last asked for, in milliseconds on the monotonic clock.
     refreshed: AtomicU64,
     coordinators: Mutex<HashMap<String, NodeId>>,
+    /// Where those are that are asked last.
+    doubted: Mutex<HashSet<(String, u16)>>,
 }
 
 /// The way to one address.
@@ -81,6 +87,7 @@ impl Network {
             refreshing: tokio::sync::Mutex::default(),
             refreshed: AtomicU64::new(0),
             coordinators: Mutex::default(),
+            doubted: Mutex::default(),
         })
     }
 
@@ -131,17 +138,20 @@ impl Network {
         self.slots.lock().get(&address)?.open()
     }
 
-    /// A connection to whichever broker answers: one that is open, then those of the cluster, then the bootstrap servers.
+    /// A connection to whichever broker answers: one that is open, then those of the cluster, then the bootstrap servers;
+    /// those that are doubted last.
     ///
     /// # Errors
     /// The last one's.
     pub async fn any(&self) -> Result<Arc<Connection>> {
-        let open = {
+        let doubted = self.doubted.lock().clone();
+        let mut open: Vec<_> = {
             let slots = self.slots.lock();
             let main = slots.iter().filter(|((_, _, purpose), _)| *purpose == Purpose::Main);
-            main.filter_map(|(_, slot)| slot.open()).min_by_key(|connection| connection.in_flight())
+            main.filter_map(|((host, port, _), slot)| Some(((host.clone(), *port), slot.open()?))).collect()
         };
-        if let Some(connection) = open {
+        open.retain(|(address, _)| !doubted.contains(address));
+        if let Some((_, connection)) = open.into_iter().min_by_key(|(_, connection)| connection.in_flight()) {
             return Ok(connection);
         }
         let mut addresses: Vec<_> = self.view.read().brokers.values().map(|b| (b.host.clone(), b.port)).collect();
@@ -152,6 +162,8 @@ impl Network {
         let first = turn(bootstrap.len());
         bootstrap.rotate_left(first);
         addresses.extend(bootstrap);
+        // Stable: the order among the others stays.
+        addresses.sort_by_key(|address| doubted.contains(address));
         let mut last = ClientError::disconnected(&"the cluster".into(), "bootstrap.servers is empty");
         for (host, port) in addresses {
             match self.connect((host, port, Purpose::Main)).await {
@@ -160,6 +172,12 @@ impl Network {
             }
         }
         Err(last)
+    }
+
+    /// Asks this broker last for what any may answer, until another has told of the cluster.
+    pub fn doubt(&self, node: NodeId) {
+        let address = self.view.read().brokers.get(&node).map(|broker| (broker.host.clone(), broker.port));
+        self.doubted.lock().extend(address);
     }
 
     async fn connect(&self, address: (String, u16, Purpose)) -> Result<Arc<Connection>> {
@@ -252,6 +270,7 @@ impl Network {
         if response.error_code != ErrorCode::NONE {
             return Err(ClientError::kafka(response.error_code, "Metadata"));
         }
+        self.doubted.lock().retain(|(host, port)| **connection.address() == format!("{host}:{port}"));
         let mut view = self.view.write();
         *view = Arc::new(view.merged(&response, matches!(wanted, Wanted::All)));
         self.refreshed.store(self.doors.clock.monotonic().as_millis() as u64, Ordering::Relaxed);
@@ -344,9 +363,10 @@ impl Network {
         Ok(node)
     }
 
-    /// Forgets a group's coordinator: it moved, or it is gone.
+    /// Forgets a group's coordinator: it moved, it is gone, or it is cut off and does not know that it moved.
     pub fn forget_coordinator(&self, group: &str) {
-        self.coordinators.lock().remove(group);
+        let forgotten = self.coordinators.lock().remove(group);
+        forgotten.into_iter().for_each(|node| self.doubt(node));
     }
 
     /// Ends every connection.

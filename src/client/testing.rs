@@ -35,13 +35,15 @@ pub(super) enum Answer<T> {
 
 type Script = Box<dyn FnMut(Decoder, i16, i32) -> Answer<Frame> + Send>;
 
-/// A cluster of one broker, id 1, at `fake:9092`.
+/// A cluster of one broker, id 1, at `fake:9092`, unless it is given others.
 pub(super) struct FakeBroker {
     clock: Arc<ManualClock>,
     scripts: Mutex<HashMap<ApiKey, Script>>,
     pub(super) asked: Mutex<Vec<(ApiKey, i16)>>,
     pub(super) connects: AtomicUsize,
     pub(super) refuses: AtomicBool,
+    /// Who answers at other hosts.
+    others: Mutex<HashMap<String, Arc<FakeBroker>>>,
 }
 
 impl std::fmt::Debug for FakeBroker {
@@ -59,6 +61,7 @@ impl FakeBroker {
             asked: Mutex::default(),
             connects: AtomicUsize::new(0),
             refuses: AtomicBool::new(false),
+            others: Mutex::default(),
         });
         broker.on(|_: ApiVersionsRequest, _| Answer::Reply(all_versions()));
         broker.on(move |request: MetadataRequest, _| Answer::Reply(metadata(&request, partitions)));
@@ -83,6 +86,11 @@ impl FakeBroker {
     pub(super) fn on_raw(&self, api: ApiKey, mut script: impl FnMut(i16, i32) -> Frame + Send + 'static) {
         let script: Script = Box::new(move |_, version, correlation| Answer::Reply(script(version, correlation)));
         self.scripts.lock().insert(api, script);
+    }
+
+    /// Has another broker answer at another host, at the same port.
+    pub(super) fn join(&self, host: &str, other: &Arc<FakeBroker>) {
+        self.others.lock().insert(host.to_owned(), other.clone());
     }
 
     /// How often an API was asked for.
@@ -129,14 +137,15 @@ impl Transport for Way {
         Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
     }
 
-    fn connect<'a>(&'a self, _: &'a str, _: u16) -> Pending<'a, BoxStream> {
+    fn connect<'a>(&'a self, host: &'a str, _: u16) -> Pending<'a, BoxStream> {
         Box::pin(async move {
-            self.0.connects.fetch_add(1, Ordering::SeqCst);
-            if self.0.refuses.load(Ordering::SeqCst) {
+            let broker = self.0.others.lock().get(host).cloned().unwrap_or_else(|| self.0.clone());
+            broker.connects.fetch_add(1, Ordering::SeqCst);
+            if broker.refuses.load(Ordering::SeqCst) {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
             let (ours, theirs) = tokio::io::duplex(1 << 16);
-            tokio::spawn(self.0.clone().serve(theirs));
+            tokio::spawn(broker.serve(theirs));
             Ok(Box::new(ours) as BoxStream)
         })
     }

@@ -95,13 +95,11 @@ def test_a_group_goes_on_when_its_coordinator_is_killed(three: sl.Cluster) -> No
 def test_a_minority_does_not_lead(three: sl.Cluster) -> None:
     three.create_topic("t", replication_factor=3, min_insync_replicas=2)
     alone = leader(three, "t")
-    with three.producer(acks="all") as producer:
+    with three.producer(acks="all", request_timeout_ms=2000) as producer:
         producer.send("t", "0").result()
         three.network.partition({alone}, {0, 1, 2} - {alone})
-        # Nobody acknowledges what only the one has that is cut off.
-        late = producer.send("t", "1")
-        with pytest.raises(TimeoutError):
-            late.result(timeout=1)
+        # Its clients reach the one that is cut off; it may not acknowledge, and the others go on without it.
+        producer.send("t", "1").result(timeout=60)
         three.network.heal()
         three.wait_healthy()
     assert values(three, "t") == [0, 1]

@@ -44,6 +44,7 @@ pub(super) struct Fetcher {
 }
 
 /// What was asked of a partition.
+#[derive(Debug, Clone)]
 struct Asked {
     name: Arc<TopicPartition>,
     stamp: u64,
@@ -94,6 +95,15 @@ impl Fetcher {
     /// Starts whatever is to be done: places to be found, brokers to be asked. Returns when to call again at the latest.
     pub(super) fn drive(&self) -> Option<Duration> {
         self.locate();
+        let (asks, wake_at) = self.gather();
+        for (node, asked) in asks {
+            self.fetch(node, asked);
+        }
+        wake_at
+    }
+
+    /// What each broker that may be asked now is to be asked, and when there may be more.
+    fn gather(&self) -> (HashMap<NodeId, Vec<Asked>>, Option<Duration>) {
         let now = self.now();
         let view = self.network.view();
         let mut wake_at: Option<Duration> = None;
@@ -125,12 +135,8 @@ impl Fetcher {
         if leaderless {
             self.refresh_assigned();
         }
-        for (node, asked) in asks {
-            if !held.contains(&node) {
-                self.fetch(node, asked);
-            }
-        }
-        wake_at
+        asks.retain(|node, _| !held.contains(node));
+        (asks, wake_at)
     }
 
     fn fetch(&self, node: NodeId, mut asked: Vec<Asked>) {
@@ -158,6 +164,9 @@ impl Fetcher {
                 Err(error) => {
                     tracing::debug!(node, %error, "a fetch failed");
                     this.sessions.lock().entry(node).or_default().lost();
+                    if error.wants_metadata() {
+                        this.network.doubt(node);
+                    }
                     for asked in &asked {
                         this.failed(asked, &error);
                     }
@@ -426,5 +435,47 @@ impl Fetcher {
         if !error.retriable() {
             assignment.error.get_or_insert_with(|| error.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{logs, name, serve};
+    use super::*;
+    use crate::client::config::NetworkConfig;
+    use crate::client::testing::{FakeBroker, doors, values, while_time_passes};
+    use crate::config::Scope;
+
+    /// Two who drive it at the same moment gather the same. The second comes while the first's fetch is under way, or after it.
+    #[tokio::test]
+    async fn what_two_gathered_at_once_is_read_once() {
+        let broker = FakeBroker::new(1);
+        serve(&broker, logs(&[(0, 8)]));
+        let (doors, clock) = doors(&broker);
+        let values = values(Scope::Consumer, &[]);
+        let network = Network::new(doors, NetworkConfig::new(&values).unwrap());
+        network.refresh(Wanted::All, false).await.unwrap();
+        let assignment = Arc::new(Mutex::new(Assignment::default()));
+        assignment.lock().set([name(0)]);
+        assignment.lock().get_mut(&name(0)).unwrap().found(0);
+        let config = Arc::new(ConsumerConfig::new(&values).unwrap());
+        let fetcher = Fetcher::new(network, config, assignment.clone(), Arc::default());
+        let (gathered, _) = fetcher.gather();
+        let ask = || gathered.clone().into_iter().for_each(|(node, asked)| fetcher.fetch(node, asked));
+        ask();
+        ask();
+        let mut read = Vec::new();
+        while read.len() < 8 {
+            while_time_passes(&clock, fetcher.arrived.notified()).await;
+            ask();
+            read.extend(
+                assignment
+                    .lock()
+                    .take(99)
+                    .iter()
+                    .flat_map(|batch| batch.records().map(|record| record.offset).collect::<Vec<_>>()),
+            );
+        }
+        assert_eq!(read, (0..8).collect::<Vec<_>>());
     }
 }

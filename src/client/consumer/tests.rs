@@ -31,7 +31,7 @@ const PER_BATCH: i64 = 4;
 
 /// What the broker has, and what it is to do.
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// The log of each partition goes from the first to the second.
     logs: HashMap<i32, (i64, i64)>,
     committed: HashMap<i32, i64>,
@@ -53,7 +53,7 @@ fn batch(base_offset: i64) -> bytes::Bytes {
     builder.build().unwrap()
 }
 
-fn serve(broker: &FakeBroker, state: State) -> Arc<Mutex<State>> {
+pub(super) fn serve(broker: &FakeBroker, state: State) -> Arc<Mutex<State>> {
     let state = Arc::new(Mutex::new(state));
     let shared = || state.clone();
     broker.on(|request: FindCoordinatorRequest, _| {
@@ -207,12 +207,12 @@ fn serve(broker: &FakeBroker, state: State) -> Arc<Mutex<State>> {
     state
 }
 
-fn logs(logs: &[(i64, i64)]) -> State {
+pub(super) fn logs(logs: &[(i64, i64)]) -> State {
     let logs = logs.iter().enumerate().map(|(index, log)| (index as i32, *log));
     State { logs: logs.collect(), ..State::default() }
 }
 
-fn name(partition: i32) -> TopicPartition {
+pub(super) fn name(partition: i32) -> TopicPartition {
     TopicPartition::new("t", partition)
 }
 

@@ -396,6 +396,9 @@ impl Sender {
             }
             Ok(response) => response,
             Err(error) => {
+                if error.wants_metadata() {
+                    self.network.doubt(node);
+                }
                 for (slot, ready) in sent {
                     self.failed(now, slot, ready, error.clone(), Arc::new([]));
                 }
@@ -413,7 +416,12 @@ impl Sender {
                 .flat_map(|topic| &topic.partition_responses)
                 .find(|answer| answer.index == queue.partition);
             match answer {
-                Some(answer) => self.answered(now, slot, ready, answer),
+                Some(answer) => {
+                    if answer.error_code == ErrorCode::REQUEST_TIMED_OUT {
+                        self.network.doubt(node);
+                    }
+                    self.answered(now, slot, ready, answer);
+                }
                 None => {
                     let name = format!("{}-{}", queue.topic, queue.partition);
                     let error = ClientError::kafka(ErrorCode::UNKNOWN_SERVER_ERROR, format!("{name}: no answer"));

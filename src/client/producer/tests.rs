@@ -6,10 +6,11 @@ mod line;
 use std::collections::HashMap;
 
 use super::*;
-use crate::client::testing::{Answer, FakeBroker, TOPIC_ID, doors, values, while_time_passes};
+use crate::client::testing::{Answer, FakeBroker, TOPIC_ID, doors, metadata, values, while_time_passes};
 use crate::common::clock::{Clock, ManualClock};
 use crate::config::Scope;
 use crate::protocol::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use crate::protocol::messages::metadata::{MetadataRequest, MetadataResponseBroker};
 use crate::protocol::messages::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
@@ -202,6 +203,32 @@ async fn random_failures_neither_lose_nor_double_nor_reorder() {
         }
         assert_eq!(log.lock().values[&0], numbers(100), "seed {seed}");
     }
+}
+
+#[tokio::test]
+async fn a_leader_that_is_cut_off_and_does_not_know_it_is_left_for_the_new_one() {
+    let (old, new) = (FakeBroker::new(1), FakeBroker::new(1));
+    old.join("new", &new);
+    let newcomer = || MetadataResponseBroker { node_id: 2, host: "new".into(), port: 9092, rack: None };
+    old.on(move |request: MetadataRequest, _| {
+        let mut known = metadata(&request, 1);
+        known.brokers.push(newcomer());
+        Answer::Reply(known)
+    });
+    new.on(move |request: MetadataRequest, _| {
+        let mut known = metadata(&request, 1);
+        known.brokers.push(newcomer());
+        let led = known.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        led.for_each(|partition| (partition.leader_id, partition.leader_epoch) = (2, 2));
+        Answer::Reply(known)
+    });
+    serve(&old, Box::new(|_, _| Some(ErrorCode::REQUEST_TIMED_OUT)));
+    let log = serve(&new, Box::new(|_, _| None));
+    let (doors, clock) = doors(&old);
+    let producer = producer(&doors, &[]);
+    let delivery = send_many(&clock, &producer, 1).await.remove(0);
+    while_time_passes(&clock, delivery).await.unwrap();
+    assert_eq!(log.lock().values[&0], numbers(1));
 }
 
 #[tokio::test]
