@@ -12,21 +12,17 @@
 //!
 //! All of it lasts as long as this node is in office. Of itself it needs no sign of life: when its clock leaps, it lives.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Broker, Connection};
+use super::{Broker, Connection, probe};
 use crate::common::ids::NodeId;
 use crate::config::broker as key;
 use crate::controller::sessions::Sessions;
 use crate::metadata::{Image, plan};
-
-/// How long somebody who listens may take to say so.
-const PROBE: Duration = Duration::from_secs(1);
 
 /// How many leaders change at once at most, as in Apache Kafka: each is a change that clients must hear of.
 const MOST_ELECTED_AT_ONCE: usize = 1_000;
@@ -172,15 +168,11 @@ impl Broker {
         });
     }
 
-    /// Whether it is certain that a broker's process has ended: its machine says that nobody listens there.
     async fn is_gone(&self, id: NodeId) -> bool {
         let endpoint = self.controller.read(|image| image.broker(id).map(|broker| broker.endpoint.clone()));
         let Some((host, port)) = endpoint else { return false };
         tokio::select! {
-            connected = self.doors.transport.connect(&host, port) => {
-                connected.is_err_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused)
-            }
-            () = self.socket_clock.sleep(PROBE) => false,
+            gone = probe::is_gone(&self.doors, &host, port) => gone,
             () = self.shutdown.begun() => false,
         }
     }

@@ -19,6 +19,7 @@ mod handlers;
 mod lifecycle;
 mod options;
 mod partitions;
+mod probe;
 mod publisher;
 mod replication;
 mod to_controller;
@@ -29,6 +30,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -88,6 +90,8 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// Which listener it came by.
     pub listener: Listener,
+    /// Since when it has been there, on the sockets' clock.
+    since: Duration,
     /// The broker whose heartbeats come by it; -1 for none.
     broker: AtomicI32,
     /// Held by the request whose turn it is to write. Requests begin in their order and this lock is fair, so what one
@@ -140,7 +144,20 @@ impl Broker {
     /// Notes a new connection.
     pub fn connect(&self, peer: SocketAddr, listener: Listener) -> Arc<Connection> {
         let id = self.connections.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Connection { id, peer, listener, broker: AtomicI32::new(-1), turn: tokio::sync::Mutex::default() })
+        let since = self.socket_clock.monotonic();
+        Arc::new(Connection {
+            id,
+            peer,
+            listener,
+            since,
+            broker: AtomicI32::new(-1),
+            turn: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// Whether a connection has been there for this time.
+    pub(crate) fn has_long_had(&self, connection: &Connection, time: Duration) -> bool {
+        self.socket_clock.monotonic() >= connection.since + time
     }
 
     /// The connection of this broker to itself, as it were.

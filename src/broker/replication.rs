@@ -55,6 +55,11 @@ impl Broker {
         self.controller.read(|image| image.broker(id).map(|broker| broker.endpoint.clone()))
     }
 
+    /// Whether nothing could be fetched of a leader just now.
+    pub(crate) fn has_lost(&self, leader: NodeId) -> bool {
+        self.replicas.has_lost(leader, self.doors.clock.monotonic())
+    }
+
     /// Whether a broker may be in sync, by the epoch that it told, or -1.
     fn is_active(&self, id: NodeId, epoch: i64) -> bool {
         self.controller.read(|image| {

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use super::Partition;
 use super::error::FollowError;
 use super::following::{Given, Position};
+use super::lost::LostLeaders;
 use super::session::{FetchLimits, FetchPlan, Key};
 use crate::common::clock::SharedClock;
 use crate::common::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
@@ -76,6 +77,8 @@ impl fmt::Debug for FetcherRules {
 #[derive(Debug, Default)]
 pub(super) struct Fetchers {
     state: Mutex<State>,
+    /// Of whom nothing could be fetched just now.
+    pub(super) lost: Arc<LostLeaders>,
 }
 
 #[derive(Debug, Default)]
@@ -115,7 +118,7 @@ impl Fetchers {
         let waiting: Vec<_> =
             state.followed.values().map(|(leader, _, partition)| (*leader, partition.clone())).collect();
         for (leader, partition) in waiting {
-            state.tell(leader, partition.id(), Change::Follow(partition.clone()));
+            state.tell(leader, partition.id(), Change::Follow(partition.clone()), &self.lost);
         }
     }
 
@@ -125,28 +128,28 @@ impl Fetchers {
         let epoch = partition.leader_epoch();
         match state.followed.get(partition.id()) {
             Some((known, known_epoch, _)) if *known == leader && *known_epoch == epoch => return,
-            Some((known, ..)) if *known != leader => state.leave(partition.id()),
+            Some((known, ..)) if *known != leader => state.leave(partition.id(), &self.lost),
             _ => {}
         }
         state.followed.insert(partition.id().clone(), (leader, epoch, partition.clone()));
-        state.tell(leader, partition.id(), Change::Follow(partition.clone()));
+        state.tell(leader, partition.id(), Change::Follow(partition.clone()), &self.lost);
     }
 
     /// Fetches a partition no more.
     pub(super) fn leave(&self, id: &TopicPartition) {
-        self.state.lock().leave(id);
+        self.state.lock().leave(id, &self.lost);
     }
 }
 
 impl State {
-    fn leave(&mut self, id: &TopicPartition) {
+    fn leave(&mut self, id: &TopicPartition, lost: &Arc<LostLeaders>) {
         if let Some((leader, _, partition)) = self.followed.remove(id) {
-            self.tell(leader, id, Change::Leave((partition.topic_id(), id.partition)));
+            self.tell(leader, id, Change::Leave((partition.topic_id(), id.partition)), lost);
         }
     }
 
     /// Tells the task of `leader` that has the partition, which is started where there is none yet.
-    fn tell(&mut self, leader: NodeId, id: &TopicPartition, change: Change) {
+    fn tell(&mut self, leader: NodeId, id: &TopicPartition, change: Change, lost: &Arc<LostLeaders>) {
         let Some(rules) = &self.rules else { return };
         let index = spread(id, rules.fetchers);
         let fetcher = self.tasks.entry((leader, index)).or_insert_with(|| {
@@ -156,6 +159,7 @@ impl State {
                 link: rules.leaders.link(leader),
                 rules: rules.clone(),
                 fetcher: fetcher.clone(),
+                lost: lost.clone(),
                 plan: FetchPlan::new(rules.limits),
                 partitions: HashMap::new(),
             };
@@ -209,6 +213,7 @@ struct Task {
     link: Arc<dyn LeaderLink>,
     rules: Arc<FetcherRules>,
     fetcher: Arc<Fetcher>,
+    lost: Arc<LostLeaders>,
     plan: FetchPlan,
     partitions: HashMap<Key, Arc<Partition>>,
 }
@@ -307,9 +312,13 @@ impl Task {
     async fn answered(&mut self, number: u64, answer: Result<FetchResponse, LinkError>) -> bool {
         let now = self.rules.waits.monotonic();
         let response = match answer {
-            Ok(response) => response,
+            Ok(response) => {
+                self.lost.found(self.leader);
+                response
+            }
             Err(error) => {
                 tracing::debug!(leader = self.leader, %error, "a leader could not be asked");
+                self.lost.lost(self.leader, now);
                 self.plan.rest_all(now);
                 return false;
             }

@@ -7,7 +7,7 @@
 //! | who is in sync, and where the high watermark is | `isr`, a state machine without I/O |
 //! | how consumers and followers read | `reading`, and `waiters` for those who find too little |
 //! | how a follower takes what its leader gives | `following` |
-//! | how it is fetched | `fetcher`, by the plan of `session`, over a `link` |
+//! | how it is fetched | `fetcher`, by the plan of `session`, over a `link`; `lost` if that breaks |
 //! | how logs are compacted, and files unlinked | `cleaner`, `trash` |
 //!
 //! Nothing here knows of groups, of who may ask, or of the controller: wishes for another ISR go out by a channel.
@@ -18,6 +18,7 @@ mod fetcher;
 mod following;
 mod isr;
 mod link;
+mod lost;
 mod manager;
 mod partition;
 mod reading;

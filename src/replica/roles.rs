@@ -137,6 +137,11 @@ impl ReplicaManager {
         });
     }
 
+    /// Whether nothing could be fetched of a leader just now, so that it is probably gone.
+    pub fn has_lost(&self, leader: NodeId, now: Duration) -> bool {
+        self.fetchers.lost.is_lost(leader, now)
+    }
+
     /// As [`ReplicaManager::start_fetchers`], by other ways to the leaders than connections.
     pub(super) fn start_fetchers_over(&self, rules: FetcherRules) {
         self.fetchers.start(rules);

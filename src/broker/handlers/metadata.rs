@@ -10,10 +10,20 @@
 //!                  LEADER_NOT_AVAILABLE only if making it failed to finish, else the new topic itself
 //!   unknown id     UNKNOWN_TOPIC_ID
 //!   no leader      LEADER_NOT_AVAILABLE for that partition; the replicas of brokers that are fenced are told as offline
-//!   brokers        those that are not fenced
+//!   brokers        those that are not fenced, and for a moment those that this one has just lost touch with
+//!
+//! A client that loses a leader asks at once, and may be faster than the controller: told the old leader, or none, librdkafka asks
+//! again only after a second. So among several brokers
+//!   - who has been connected for long is answered after [`HOLD`]: most often it asks because it lost another broker, and this
+//!     one will hear of that too;
+//!   - while this one has lost touch with a broker that is not fenced, the answer waits for the controller's verdict, for up
+//!     to [`VERDICT`];
+//!   - a broker stays in the list for a moment after it was lost: librdkafka rests for a second too where one answer
+//!     says that a leader changed and that the old one is gone.
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Context, Outcome};
 use crate::broker::Broker;
@@ -28,7 +38,15 @@ use crate::protocol::messages::metadata::{
 };
 use crate::protocol::{ErrorCode, Str};
 
+/// For how long a broker may hear of another's end later than a client does.
+const HOLD: Duration = Duration::from_millis(10);
+/// From when on a connection is no longer one that has just been made.
+const LONG: Duration = Duration::from_secs(1);
+/// For how long a controller is waited for, that may have to be elected itself.
+const VERDICT: Duration = Duration::from_millis(600);
+
 pub(super) async fn handle(broker: &Arc<Broker>, context: &Context, request: MetadataRequest) -> Outcome<MetadataResponse> {
+    hold(broker, context).await;
     let topics = match request.topics {
         None => all(broker),
         Some(topics) if context.version == 0 && topics.is_empty() => all(broker),
@@ -46,7 +64,8 @@ pub(super) async fn handle(broker: &Arc<Broker>, context: &Context, request: Met
         }
     };
     let (brokers, controller_id) = broker.controller().read(|image| {
-        let brokers: Vec<_> = image.live_brokers().map(told).collect();
+        let known = image.brokers().filter(|known| !known.fenced || broker.has_lost(known.id));
+        let brokers: Vec<_> = known.map(told).collect();
         (brokers, broker.told_controller(image))
     });
     Outcome::Reply(MetadataResponse {
@@ -56,6 +75,21 @@ pub(super) async fn handle(broker: &Arc<Broker>, context: &Context, request: Met
         topics,
         ..Default::default()
     })
+}
+
+/// Waits while there may be news, see the module.
+async fn hold(broker: &Arc<Broker>, context: &Context) {
+    let clock = broker.socket_clock();
+    let among_several = broker.controller().read(|image| image.live_brokers().nth(1).is_some());
+    if among_several && broker.has_long_had(&context.connection, LONG) {
+        clock.sleep(HOLD).await;
+    }
+    let until = clock.monotonic() + VERDICT;
+    let is_open =
+        || broker.controller().read(|image| image.live_brokers().any(|other| broker.has_lost(other.id)));
+    while is_open() && clock.monotonic() < until {
+        clock.sleep(HOLD).await;
+    }
 }
 
 fn told(broker: &BrokerImage) -> MetadataResponseBroker {

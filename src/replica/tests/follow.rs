@@ -62,6 +62,21 @@ async fn what_a_lagging_follower_has_not_is_not_safe_until_it_is_put_out_and_com
 }
 
 #[tokio::test]
+async fn a_follower_knows_whom_it_has_just_lost() {
+    let trio = Trio::start();
+    trio.append("a");
+    trio.all_until_safe(1).await;
+    let has_lost = |node| trio.brokers[&node].manager.has_lost(1, trio.clock.monotonic());
+    trio.net.cut.lock().insert(2);
+    trio.append("b");
+    until(|| has_lost(2), || "2 lost 1 and does not know".to_owned()).await;
+    assert!(!has_lost(3));
+    trio.net.cut.lock().clear();
+    trio.rested().await;
+    until(|| !has_lost(2), || "2 has found 1 and does not know".to_owned()).await;
+}
+
+#[tokio::test]
 async fn with_too_few_in_sync_nothing_is_taken_for_all() {
     let mut trio = Trio::with(LogConfig::default(), 2);
     trio.elect(1, &[1]);

@@ -1,0 +1,69 @@
+//! The leaders that this broker has just lost touch with, as far as its own fetching tells.
+//!
+//! When a process ends, those that fetch from it know before the controller has said who leads now. A client that lost the same
+//! broker and asks in between gets a better answer a moment later. So for a moment ([`MOMENT`]) a leader that cannot be asked
+//! counts as probably gone. No longer: it may be only this link that broke, and the leader be there for everybody else.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::common::ids::NodeId;
+
+/// How long a leader that cannot be asked counts as gone: the controller needs less where it is.
+const MOMENT: Duration = Duration::from_secs(2);
+/// From when on a leader that could not be asked, and was not asked since, is lost anew if it cannot be again.
+const LONG: Duration = Duration::from_secs(10);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct LostLeaders {
+    /// Since when, and when it was tried last.
+    lost: Mutex<HashMap<NodeId, (Duration, Duration)>>,
+}
+
+impl LostLeaders {
+    /// A leader could not be asked. Only the first time counts, until it answers again.
+    pub(super) fn lost(&self, leader: NodeId, now: Duration) {
+        let mut lost = self.lost.lock();
+        let (since, tried) = lost.entry(leader).or_insert((now, now));
+        if now > *tried + LONG {
+            *since = now;
+        }
+        *tried = now;
+    }
+
+    /// A leader answered.
+    pub(super) fn found(&self, leader: NodeId) {
+        self.lost.lock().remove(&leader);
+    }
+
+    /// Whether it counts as gone.
+    pub(super) fn is_lost(&self, leader: NodeId, now: Duration) -> bool {
+        self.lost.lock().get(&leader).is_some_and(|(since, _)| now < *since + MOMENT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_is_lost_for_a_moment_however_often_it_is_tried() {
+        let (lost, start) = (LostLeaders::default(), Duration::from_secs(9));
+        lost.lost(1, start);
+        lost.lost(1, start + MOMENT / 2);
+        assert!(lost.is_lost(1, start + MOMENT / 2) && !lost.is_lost(2, start));
+        assert!(!lost.is_lost(1, start + MOMENT));
+        lost.found(1);
+        lost.lost(1, start + MOMENT);
+        assert!(lost.is_lost(1, start + MOMENT));
+        lost.found(1);
+        assert!(!lost.is_lost(1, start + MOMENT));
+        // It was found again by others, and not followed meanwhile.
+        lost.lost(1, start);
+        lost.lost(1, start + 2 * LONG);
+        assert!(lost.is_lost(1, start + 2 * LONG));
+    }
+}
