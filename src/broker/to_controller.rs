@@ -3,7 +3,11 @@
 //! Who the controller is may change at any moment, and while there is none nobody can be asked. So a request goes to whoever
 //! leads now, and again to the next one, until it is answered by a controller that leads or its time is over. A request
 //! that was on its way when the controller went may have been carried out: what is asked this way may be asked twice.
+//!
+//! A node that took itself for the active controller may find out in the middle of a client's request that it does not lead.
+//! Such an answer is not the client's (librdkafka would give up): as in Apache Kafka, it is what the envelope says.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,11 +21,17 @@ use crate::client::{ClientError, Doors};
 use crate::common::ids::NodeId;
 use crate::config::broker as key;
 use crate::controller::{Leadership, Voter};
+use crate::metadata::Refusal;
 use crate::protocol::messages::envelope::EnvelopeRequest;
 use crate::protocol::{ErrorCode, Frame, Request, Str, decode_response, encode_request};
 
 /// How long to rest before the next try, while nobody leads or the leader is not reached.
 const REST: Duration = Duration::from_millis(20);
+
+tokio::task_local! {
+    /// Whether a change was refused, in the request that this task answers, because this node does not lead.
+    static LEADS_NOT: Cell<bool>;
+}
 
 /// The connection to the active controller.
 #[derive(Debug)]
@@ -59,6 +69,30 @@ pub(crate) enum Unanswered {
 }
 
 impl Broker {
+    /// Answers a client's request as the active controller; `None` where this node turned out not to lead.
+    pub(crate) async fn answer_as_controller(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        frame: Bytes,
+    ) -> Option<Reply> {
+        if !self.is_active_controller() {
+            return None;
+        }
+        let answering = async {
+            let reply = handlers::answer(self, connection, frame).await;
+            (!LEADS_NOT.with(Cell::get)).then_some(reply)
+        };
+        LEADS_NOT.scope(Cell::new(false), answering).await
+    }
+
+    /// Notes that a change was refused because this node does not lead, for who answers a request with that.
+    pub(super) fn note_refusal(refusal: &Refusal) {
+        if refusal.code == ErrorCode::NOT_CONTROLLER {
+            // Of what the broker changes by itself nobody waits for an answer.
+            let _ = LEADS_NOT.try_with(|leads_not| leads_not.set(true));
+        }
+    }
+
     /// Whether this node is the active controller.
     pub(crate) fn is_active_controller(&self) -> bool {
         self.controller.leader().borrow().is_us
@@ -135,8 +169,8 @@ impl Broker {
             EnvelopeRequest { request_data: frame.clone(), request_principal: None, client_host_address: address };
         let forwarding = async {
             loop {
-                if self.is_active_controller() {
-                    return handlers::answer(&self, &connection, frame.clone()).await;
+                if let Some(reply) = self.answer_as_controller(&connection, frame.clone()).await {
+                    return reply;
                 }
                 match self.try_controller(&envelope, within).await {
                     Ok(response) => match (response.error_code, response.response_data) {

@@ -244,7 +244,7 @@ impl Broker {
         if validate_only {
             return self.controller.read(decide).map(|(answer, _)| answer);
         }
-        let answer = self.controller.propose(decide).await?;
+        let answer = self.controller.propose(decide).await.inspect_err(Broker::note_refusal)?;
         self.published().await;
         Ok(answer)
     }

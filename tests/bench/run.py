@@ -74,6 +74,13 @@ CLUSTER_ROWS = [
     Row("three p50", "end to end at 1,000/s, p50", "ms", "<= 0.8"),
     Row("three p99", "end to end at 1,000/s, p99", "ms", "<= 4"),
     Row("three killed", "leader killed (kill -9), default settings: longest gap between acknowledgements", "s", "<= 1"),
+    Row("three killed inside", "the same in one process", "s", "<= 0.5"),
+    Row("three hung", "leader hangs (SIGSTOP): longest gap", "s", "<= 10: session timeout + 1"),
+    Row("three controller", "active controller killed: until another has made a topic", "s", "<= 1"),
+    Row("three create", "{partitions:,} partitions: create, until all are led", "s", "<= 10"),
+    Row("three led again", "{partitions:,} partitions, a broker killed: until all are led again", "s", "<= 3"),
+    Row("three catch up", "a follower catches up {missed:.2g} GB", "MB/s", ">= 400", more_is_better=True),
+    Row("three live", "a producer at full speed meanwhile: how much slower", "%", "<= 20"),
 ]
 
 
@@ -241,6 +248,7 @@ def main() -> int:
     counts = {
         "partitions": sizes.partitions,
         "log": sizes.log * 1024 / 1e9,
+        "missed": sizes.log * 1.5 * 1024 / 1e9,
         "connections": sizes.connections,
         "counted": sizes.counted,
         "awaited": sizes.awaited,

@@ -1,12 +1,14 @@
 //! Three brokers in one process: replicated, elected, healed. Through the library's own producer, on the machine's clock: what
 //! is waited for is an answer or a state, never a time.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use strandline::client::Doors;
 use strandline::client::admin::{Admin, topics::NewTopic};
+use strandline::client::network::Wanted;
 use strandline::client::producer::{Producer, Record};
 use strandline::cluster::{BrokerSettings, LocalCluster, LocalError};
 use strandline::common::clock::SystemClock;
@@ -14,6 +16,8 @@ use strandline::common::ids::NodeId;
 use strandline::common::transport::Tcp;
 use strandline::config::{Scope, Values};
 use strandline::log::fs::memory::MemoryFs;
+use strandline::protocol::ErrorCode;
+use strandline::protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use strandline::record::batches;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -84,8 +88,13 @@ impl Shore {
     }
 
     pub(crate) fn controller(&self) -> NodeId {
-        let leads = |broker: &Arc<strandline::broker::Broker>| broker.controller().leader().borrow().is_us;
-        self.cluster.running().iter().find(|broker| leads(broker)).unwrap().node().id
+        self.controllers()[0]
+    }
+
+    /// Those that take themselves for the active controller.
+    fn controllers(&self) -> Vec<NodeId> {
+        let leads = |broker: &&Arc<strandline::broker::Broker>| broker.controller().leader().borrow().is_us;
+        self.cluster.running().iter().filter(leads).map(|broker| broker.node().id).collect()
     }
 
     /// What partition 0 of a topic holds at one broker, up to its high watermark.
@@ -189,6 +198,33 @@ fn a_controller_that_is_killed_is_replaced() {
         let producer = shore.producer();
         shore.send(&producer, "u", 0..10).await;
         producer.close(PATIENCE).await;
+        shore.cluster.stop_all().await.unwrap();
+    });
+}
+
+/// librdkafka gives up where it is told NOT_CONTROLLER.
+#[test]
+fn who_takes_itself_for_the_controller_hands_on_what_it_may_not_decide() {
+    run(async {
+        let shore = Shore::new().await;
+        let first = shore.controller();
+        let others: BTreeSet<NodeId> = shore.cluster.ids().into_iter().filter(|id| *id != first).collect();
+        let admin = shore.admin();
+        admin.network().refresh(Wanted::All, false).await.unwrap();
+        let asked = admin.network().connection(first).await.unwrap();
+        shore.cluster.network().partition(&[BTreeSet::from([first]), others]);
+        let topic =
+            CreatableTopic { name: "t".into(), num_partitions: 1, replication_factor: 3, ..CreatableTopic::default() };
+        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000, ..CreateTopicsRequest::default() };
+        let asking = tokio::spawn(async move { asked.call(&request).await });
+        // Another leads by now; the first learns of it in the middle of the request.
+        while shore.controllers().iter().all(|id| *id == first) {
+            tokio::task::yield_now().await;
+        }
+        shore.cluster.network().heal();
+        let response = asking.await.unwrap().unwrap();
+        assert_eq!(response.topics[0].error_code, ErrorCode::NONE, "{:?}", response.topics[0].error_message);
+        admin.close();
         shore.cluster.stop_all().await.unwrap();
     });
 }

@@ -23,9 +23,6 @@ pub(super) async fn handle(
     request: EnvelopeRequest,
 ) -> Outcome<EnvelopeResponse> {
     let refuse = |code| Outcome::Reply(EnvelopeResponse { response_data: None, error_code: code });
-    if !broker.is_active_controller() {
-        return refuse(ErrorCode::NOT_CONTROLLER);
-    }
     if !super::is_forwarded_frame(&request.request_data) {
         return refuse(ErrorCode::INVALID_REQUEST);
     }
@@ -37,7 +34,10 @@ pub(super) async fn handle(
         },
     };
     let client = broker.connect(SocketAddr::new(address, 0), crate::broker::Listener::Client);
-    match super::answer(broker, &client, request.request_data).await {
+    let Some(reply) = broker.answer_as_controller(&client, request.request_data).await else {
+        return refuse(ErrorCode::NOT_CONTROLLER);
+    };
+    match reply {
         Reply::Send(frame) => {
             let response_data = Some(frame.into_bytes().slice(SIZE..));
             Outcome::Reply(EnvelopeResponse { response_data, error_code: ErrorCode::NONE })

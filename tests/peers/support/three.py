@@ -22,16 +22,17 @@ from .topics import at
 
 COUNT = 3
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qg"
-# Three of them must fit beside all else.
+# Three of them must fit beside all else, and start soon.
 JVM = ("-Xmx256M", *SHORT_JVM)
 
 
 class KafkaCluster:
     """Three brokers that run; each may be stopped, and started again under its address."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, jvm: tuple[str, ...] = JVM) -> None:
         """Format their data dirs, and start them."""
         self.folder = folder
+        self._jvm = jvm
         ports: list[int] = []
         while len(ports) < 2 * COUNT:
             if (port := free_port()) not in ports:
@@ -80,7 +81,7 @@ class KafkaCluster:
         home = self._home(node)
         log = home / "kafka.log"
         with log.with_suffix(".out").open("ab") as output:
-            command = [*java_command("kafka.Kafka", jvm=JVM, log=log), str(home / "server.properties")]
+            command = [*java_command("kafka.Kafka", jvm=self._jvm, log=log), str(home / "server.properties")]
             process = subprocess.Popen(command, stdout=output, stderr=output, cwd=home)
         address = f"127.0.0.1:{self._ports[node - 1]}"
         self.brokers[node] = Broker(f"Apache Kafka {node}", address, home / "data", log, process)

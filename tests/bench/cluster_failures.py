@@ -1,0 +1,155 @@
+"""Three brokers that are hurt, by kill -9 and SIGSTOP: how long that is felt, and what it takes to be whole again."""
+
+import itertools
+import threading
+import time
+from pathlib import Path
+
+from cluster_load import PATIENCE, QUIET, Three, create, leader, parts
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+from measures import LOAD, Figures, Sizes, told
+from process import raise_file_limit
+
+import strandline as sl
+from support.nodes import Nodes
+
+KILLED = Path(__file__).with_name("cluster_killed.py")
+
+
+def longest_gap(three: Three, topic: str, signal: str, seconds: float) -> float:
+    """The longest time without an acknowledgement, in seconds, while the leader is sent a signal."""
+    producer = Producer(
+        {**QUIET, "bootstrap.servers": three.bootstrap, "acks": "all", "enable.idempotence": True, "linger.ms": 0}
+    )
+    moments: list[float] = []
+    producer.list_topics(topic, timeout=PATIENCE)
+    victim = leader(three, topic)
+    hurt = threading.Timer(1.0, three.signal, (victim, signal))
+    hurt.start()
+    started = time.monotonic()
+    acknowledged_since = 0
+    while time.monotonic() - started < seconds and acknowledged_since < 500:
+        producer.produce(
+            topic,
+            b"v",
+            partition=0,
+            on_delivery=lambda error, _: moments.append(time.monotonic()) if not error else None,
+        )
+        producer.poll(0.002)
+        acknowledged_since = sum(1 for moment in moments[-500:] if moment - started > 3)
+    hurt.join()
+    producer.flush(PATIENCE)
+    if signal == "STOP":
+        three.signal(victim, "CONT")
+    return max(later - earlier for earlier, later in itertools.pairwise(moments))
+
+
+def felt(three: Three) -> Figures:
+    """A leader that hangs, and one that is killed; ends with two brokers."""
+    create(three, "hung")
+    figures = {"three hung": longest_gap(three, "hung", "STOP", 60)}
+    until(lambda: all(len(part.isrs) == 3 for part in parts(three.bootstrap, "hung").values()))
+    create(three, "gap")
+    return figures | {"three killed": longest_gap(three, "gap", "KILL", 60)}
+
+
+def until(done: object) -> float:
+    """Wait for something, and tell for how many seconds."""
+    assert callable(done)
+    started = time.monotonic()
+    while not done():
+        if time.monotonic() - started > 3 * PATIENCE:
+            raise TimeoutError("it did not come to be so")
+        time.sleep(0.01)
+    return time.monotonic() - started
+
+
+def controller(bootstrap: str) -> int:
+    """Who is the active controller."""
+    with sl.connect(bootstrap) as client:
+        return client.admin().describe_cluster().controller
+
+
+def controller_failover(folder: Path) -> Figures:
+    """From the kill of the active controller until a topic has been made by another."""
+    nodes = Nodes(folder)
+    try:
+        victim = nodes.all[controller(nodes.bootstrap)]
+        others = ",".join(f"127.0.0.1:{node.port}" for node in nodes.all if node is not victim)
+        admin = AdminClient({**QUIET, "bootstrap.servers": others})
+        admin.list_topics(timeout=PATIENCE)
+        victim.kill()
+
+        def made() -> bool:
+            try:
+                admin.create_topics([NewTopic("after", 1, 1)], operation_timeout=1)["after"].result(PATIENCE)
+            except KafkaException:
+                return False
+            return True
+
+        return {"three controller": until(made)}
+    finally:
+        nodes.kill()
+
+
+def many_partitions(folder: Path, sizes: Sizes) -> Figures:
+    """Many partitions on three brokers: until all are led, and led again after a kill."""
+    raise_file_limit()
+    nodes = Nodes(folder)
+    try:
+        admin = AdminClient({**QUIET, "bootstrap.servers": nodes.bootstrap})
+        topics = [f"many-{number}" for number in range(10)]
+        started = time.monotonic()
+        wishes = [NewTopic(topic, sizes.partitions // len(topics), 3) for topic in topics]
+        for future in admin.create_topics(wishes, operation_timeout=PATIENCE, request_timeout=PATIENCE).values():
+            future.result(PATIENCE)
+
+        def led(bootstrap: str, without: int | None = None) -> bool:
+            found = [part for topic in topics for part in parts(bootstrap, topic).values()]
+            return len(found) == sizes.partitions and all(part.leader not in (-1, without) for part in found)
+
+        until(lambda: led(nodes.bootstrap))
+        figures = {"three create": time.monotonic() - started}
+        # All replicas are in sync before one is lost.
+        whole = lambda topic: all(len(part.isrs) == 3 for part in parts(nodes.bootstrap, topic).values())  # noqa: E731
+        until(lambda: all(whole(topic) for topic in topics))
+        victim = nodes.all[0]
+        others = ",".join(f"127.0.0.1:{node.port}" for node in nodes.all[1:])
+        victim.kill()
+        return figures | {"three led again": until(lambda: led(others, victim.number))}
+    finally:
+        nodes.kill()
+
+
+def catching_up(folder: Path, sizes: Sizes) -> Figures:
+    """A follower that missed much: how quickly it has that, and what that costs the load meanwhile."""
+    nodes = Nodes(folder)
+    try:
+        three = Three(nodes.bootstrap, dict, lambda *_: None)
+        create(three, "missed")
+        create(three, "live")
+        count = sizes.log // 2
+        nodes.all[2].kill()
+        told(LOAD, "produce", nodes.bootstrap, "missed", sizes.log, 1024, 1_000_000)
+        alone = told(LOAD, "produce", nodes.bootstrap, "live", count, 1024, 1_000_000)["mb_per_second"]
+        nodes.all[2].start()
+        seconds = until(lambda: len(parts(nodes.bootstrap, "missed")[0].isrs) == 3)
+        caught_up = (sizes.log + count) * 1024 / 1e6 / seconds
+        # The same again, under load.
+        nodes.all[2].kill()
+        told(LOAD, "produce", nodes.bootstrap, "missed", sizes.log, 1024, 1_000_000)
+        nodes.all[2].spawn()
+        beside = told(LOAD, "produce", nodes.bootstrap, "live", count, 1024, 1_000_000)["mb_per_second"]
+        nodes.all[2].until_ready()
+        return {"three catch up": caught_up, "three live": 100 * (1 - beside / alone)}
+    finally:
+        nodes.kill()
+
+
+def by_itself(folder: Path, sizes: Sizes) -> Figures:
+    """What is told of ours alone."""
+    figures = told(KILLED)
+    figures |= controller_failover(folder / "controller")
+    figures |= many_partitions(folder / "many", sizes)
+    return figures | catching_up(folder / "catch-up", sizes)
