@@ -27,7 +27,7 @@
 //! | 7 | [`coordinator`] | groups: pure state machines over their internal topic | sockets |
 //! | 8 | [`broker`] | wires the above, joins its cluster; `handlers/`, one file an API, each opening with its versions and rules | Python |
 //! | 9 | [`server`] | listeners, connections, ordered replies, memory and connection limits | Python |
-//! | 10 | [`cluster`] | the brokers of one process: started, stopped, killed, cut off from each other | Python |
+//! | 10 | [`cluster`] | the brokers of one cluster, in this process or in their own: started, stopped, killed, cut off, their disks broken | Python |
 //! | 11 | [`cli`] | the command line | business |
 //! | 12 | `python` | the bindings: convert, release the GIL, call | business |
 //!

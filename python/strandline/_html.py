@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from strandline._strandline import Admin, Client, Cluster, Message, Topic
     from strandline.group import Group, Lag
     from strandline.scan import Scan
-    from strandline.types import GroupDescription, TimeSpan, TopicDescription
+    from strandline.types import GroupDescription, PartitionStatus, TimeSpan, TopicDescription, TopicStatus
 
 _T = TypeVar("_T")
 
@@ -142,7 +142,7 @@ def topic(topic: Topic, admin: Admin) -> str:
 
 
 def _partition_rows(topic: Topic, admin: Admin) -> list[tuple[object, ...]]:
-    described = topic.describe()
+    [described] = admin.describe_topics([topic.name])
     starts, ends = topic.earliest_offsets(), topic.latest_offsets()
     sizes = _sizes(admin, [described])
     return [
@@ -158,6 +158,55 @@ def _partition_rows(topic: Topic, admin: Admin) -> list[tuple[object, ...]]:
         # Partitions may be added between the questions.
         for known, start, end in zip(described.partitions, starts, ends, strict=False)
     ]
+
+
+_STATUS = ("partition", "leader", "epoch", "replicas", "in sync", "from", "to", "behind")
+
+
+def status(status: TopicStatus) -> str:
+    """Show who holds each partition of a topic, and who of them is behind."""
+    return _page(_status_sentence(status), _STATUS, map(_status_row, status.partitions))
+
+
+def status_text(status: TopicStatus) -> str:
+    """Say the same in lines of text."""
+    rows = [_STATUS, *(tuple(map(_text, _status_row(known))) for known in status.partitions[:_ROWS])]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_STATUS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    more = [f"and {len(status.partitions) - _ROWS:,} more"] if len(status.partitions) > _ROWS else []
+    return "\n  ".join([_status_sentence(status), *lines, *more])
+
+
+def _status_sentence(status: TopicStatus) -> str:
+    count = len(status.partitions)
+    replicas = max((len(known.replicas) for known in status.partitions), default=0)
+    late = sum(not known.in_sync for known in status.partitions)
+    alone = sum(known.leader is None for known in status.partitions)
+    told = f"{late} of them not in sync" if late else "in sync"
+    lost = f", {alone} without a leader" if alone else ""
+    return f"Topic '{status.name}': {count} partition{'' if count == 1 else 's'}, replication {replicas}, {told}{lost}"
+
+
+def _status_row(known: PartitionStatus) -> tuple[object, ...]:
+    behind = (
+        f"{broker}: {'unknown' if lag is None else _text(lag)}"
+        for broker, lag in known.lag.items()
+        if lag != 0 and broker != known.leader
+    )
+    return (
+        known.partition,
+        _or_none(known.leader),
+        _or_none(known.leader_epoch),
+        ", ".join(map(str, known.replicas)),
+        ", ".join(map(str, known.isr)),
+        _or_none(known.earliest_offset),
+        _or_none(known.latest_offset),
+        ", ".join(behind),
+    )
+
+
+def _or_none(number: int | None) -> object:
+    return "none" if number is None else number
 
 
 def scan(scan: Scan) -> str:

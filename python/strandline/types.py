@@ -96,6 +96,65 @@ class TopicDescription(NamedTuple):
     partitions: list[PartitionDescription]
 
 
+class PartitionStatus(NamedTuple):
+    """A partition, the brokers that hold it, and how far each of them is.
+
+    ``latest_offset`` is the high watermark, up to where consumers read. ``log_ends`` has for each replica the offset
+    behind its last record, and ``lag`` how far that is behind the leader's. `None` stands for what nobody tells: there
+    is no leader, or the broker is down.
+    """
+
+    partition: int
+    leader: int | None
+    leader_epoch: int | None
+    replicas: list[int]
+    isr: list[int]
+    offline_replicas: list[int]
+    earliest_offset: int | None
+    latest_offset: int | None
+    log_ends: dict[int, int | None]
+
+    @property
+    def lag(self) -> dict[int, int | None]:
+        """How many records each replica is behind the leader."""
+        end = None if self.leader is None else self.log_ends.get(self.leader)
+        return {
+            # They are not all asked at the same moment.
+            broker: None if end is None or known is None else max(0, end - known)
+            for broker, known in self.log_ends.items()
+        }
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether every replica is in sync."""
+        return len(self.isr) == len(self.replicas)
+
+
+class TopicStatus(NamedTuple):
+    """A topic, its partitions, and how far their replicas are."""
+
+    name: str
+    id: str | None
+    internal: bool
+    partitions: list[PartitionStatus]
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether every replica of every partition is in sync."""
+        return all(partition.in_sync for partition in self.partitions)
+
+    def __repr__(self) -> str:
+        """Say it, and show the partitions as a table."""
+        from strandline import _html
+
+        return _html.status_text(self)
+
+    def _repr_html_(self) -> str:
+        from strandline import _html
+
+        return _html.status(self)
+
+
 class ClusterDescription(NamedTuple):
     """A cluster and its brokers; ``controller`` is the id of the broker to ask for changes."""
 

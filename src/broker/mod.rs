@@ -7,11 +7,13 @@
 //! `background` does what is due from time to time.
 //!
 //! With others it is a cluster: `lifecycle` joins it and leaves it, `publisher` carries out what the metadata says,
-//! `to_controller` asks the active controller, and `controlling` is what that one does. The broker never knows of sockets.
+//! `to_controller` asks the active controller, and `controlling` is what that one does; `disk` is what becomes of it when its
+//! disk fails. The broker never knows of sockets.
 
 mod background;
 mod configs;
 mod controlling;
+mod disk;
 mod fetch_session;
 mod follower_sessions;
 mod groups;
@@ -44,6 +46,7 @@ use crate::controller::Controller;
 use crate::protocol::{ApiKey, Frame, Str};
 use crate::replica::ReplicaManager;
 use controlling::Controlling;
+use disk::DiskFailures;
 use fetch_session::FetchSessions;
 use follower_sessions::FollowerSessions;
 use groups::Groups;
@@ -137,6 +140,7 @@ pub struct Broker {
     published: Published,
     controlling: Controlling,
     producer_ids: topics::ProducerIds,
+    disk_failures: DiskFailures,
     connections: AtomicU64,
 }
 

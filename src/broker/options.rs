@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 use super::controlling::Controlling;
+use super::disk::DiskFailures;
 use super::fetch_session::FetchSessions;
 use super::follower_sessions::FollowerSessions;
 use super::groups::Groups;
@@ -77,6 +78,8 @@ impl Broker {
     /// part of its cluster before [`Broker::join`].
     pub async fn open(options: BrokerOptions) -> Result<Arc<Broker>, OpenError> {
         let BrokerOptions { properties, clock, socket_clock, transport, file_system, durable, .. } = options;
+        let disk_failures = DiskFailures::default();
+        let file_system = disk_failures.watch(file_system);
         let doors = Doors { transport, clock: socket_clock.clone(), runtime: tokio::runtime::Handle::current() };
         let node_id = rules::node_id(&properties);
         let opening = {
@@ -140,6 +143,7 @@ impl Broker {
             published: Published::default(),
             controlling: Controlling::default(),
             producer_ids: ProducerIds::default(),
+            disk_failures,
             connections: AtomicU64::new(0),
         });
         replication::start(&broker);

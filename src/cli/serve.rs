@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::Failure;
-use crate::cluster::{BrokerSettings, RunningBroker};
+use crate::cluster::{BrokerSettings, RunningBroker, serve_for_parent};
 
 /// Where a broker listens that was told nothing: this machine only, for there is no authentication yet.
 const LISTEN: &str = "127.0.0.1:9092";
@@ -30,6 +30,9 @@ pub(super) struct Serve {
     /// What to log to stderr: error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "STRANDLINE_LOG")]
     log_level: String,
+    /// Take all that a broker is started with, and more, from stdin: for a parent that runs a cluster of processes
+    #[arg(long, hide = true, conflicts_with_all = ["file", "overrides", "data_dir", "listen"])]
+    for_parent: bool,
 }
 
 impl Serve {
@@ -38,6 +41,14 @@ impl Serve {
         // A second subscriber (in a process that set its own) is no reason not to serve.
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         let _ = log.with_ansi(colours(std::env::var_os("NO_COLOR").as_deref())).try_init();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("strandline").build()?;
+        if self.for_parent {
+            return runtime.block_on(async {
+                let mut terminate = signal(SignalKind::terminate())?;
+                serve_for_parent(async move { terminate.recv().await.unwrap_or_default() }).await?;
+                Ok(())
+            });
+        }
         let mut settings = match &self.file {
             Some(file) => BrokerSettings::from_properties(file)?,
             None => BrokerSettings::new(),
@@ -57,16 +68,18 @@ impl Serve {
             (None, false) => settings.set("listeners", &format!("PLAINTEXT://{LISTEN}")),
             (None, true) => {}
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("strandline").build()?;
         runtime.block_on(async {
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
             let broker = RunningBroker::start(settings).await?;
             println!("strandline is ready at {}", broker.bootstrap_servers());
             std::io::stdout().flush()?;
+            let died = broker.died();
+            tokio::pin!(died);
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                Some(reason) = &mut died => return Err(format!("the broker has ended: {reason}").into()),
             }
             broker.stop().await?;
             Ok(())

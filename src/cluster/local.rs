@@ -1,32 +1,32 @@
-//! The brokers of one process that are one cluster.
+//! The brokers of one cluster, each in this process or in one of its own ([`runner`](super::runner)).
 //!
 //! Of several, node ids go from 0; each has a folder `broker-<id>` in the cluster's data dir, a listener for clients, and one
 //! for the others, whose ports stay when it is started again. The first three vote (one of two; five of ten or more). A broker
 //! that is alone is what its settings make it: its data dir is the cluster's, and it is its own controller. All go over one
-//! [`Network`].
+//! [`Network`]; of processes each has one, and all are told the same [`Links`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
+use super::links::Links;
 use super::network::Network;
-use super::running::{BoundBroker, RunningBroker, StartError};
+use super::orders::{Answer, Birth, Bound, Order};
+use super::runner::{BrokerState, Changes, Runner};
+use super::running::StartError;
 use super::settings::BrokerSettings;
-use crate::broker::{Broker, OpenError};
+use crate::broker::Broker;
+use crate::common::clock::{SharedClock, SystemClock};
 use crate::common::ids::{NodeId, Uuid};
 use crate::controller::Voter;
 use crate::log::fs::FileSystem;
+use crate::log::fs::faulty::DiskFault;
 use crate::log::meta_properties::MetaProperties;
-use crate::metadata::Image;
 
 /// What the network calls a broker that is alone.
 const ALONE: NodeId = 0;
-/// How long a port that was given up may still be taken.
-const REBIND: Duration = Duration::from_millis(50);
-/// How often it is tried again.
-const REBINDS: usize = 40;
+/// How long a broker may take to say what it sees, when nobody can wait any longer.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Why a cluster, or one of its brokers, did not do as it was told.
 #[derive(Debug, thiserror::Error)]
@@ -40,12 +40,12 @@ pub enum LocalError {
         source: StartError,
     },
     /// A broker does not stop as it should.
-    #[error("broker {id}: {source}")]
+    #[error("broker {id}: {reason}")]
     Stop {
         /// Which.
         id: NodeId,
         /// Why.
-        source: OpenError,
+        reason: String,
     },
     /// The data dir cannot be read or made.
     #[error("{path}: {source}")]
@@ -71,6 +71,14 @@ pub enum LocalError {
         /// What it is.
         state: &'static str,
     },
+    /// It did not end in time.
+    #[error("broker {id} still runs after {within:?}")]
+    StillUp {
+        /// Which.
+        id: NodeId,
+        /// How long it was waited for.
+        within: Duration,
+    },
     /// It did not come to be so in time.
     #[error("the cluster is not healthy after {within:?}: {what}")]
     Unhealthy {
@@ -86,18 +94,38 @@ pub enum LocalError {
 struct Member {
     id: NodeId,
     settings: BrokerSettings,
-    running: Mutex<Option<RunningBroker>>,
+    runner: Runner,
+    /// What stays wrong with its disk; held while it is told.
+    disk: tokio::sync::Mutex<Vec<DiskFault>>,
     /// Starts and stops of one broker come one after another.
     turn: tokio::sync::Mutex<()>,
 }
 
-/// A cluster in this process: started as one, and each of its brokers stopped, killed, paused and started again by its id.
+impl Member {
+    fn new(id: NodeId, settings: BrokerSettings, runner: Runner) -> Member {
+        Member { id, settings, runner, disk: tokio::sync::Mutex::default(), turn: tokio::sync::Mutex::default() }
+    }
+
+    fn state(&self) -> BrokerState {
+        self.runner.state()
+    }
+
+    fn failed(&self, source: StartError) -> LocalError {
+        LocalError::Start { id: self.id, source }
+    }
+}
+
+/// A cluster on this machine: started as one, and each of its brokers stopped, killed, paused and started again by its id.
 #[derive(Debug)]
 pub struct LocalCluster {
     members: Vec<Member>,
     voters: Vec<Voter>,
-    network: Arc<Network>,
+    ports: Vec<(u16, NodeId)>,
+    /// What is broken of the links between them; held while they are told.
+    links: tokio::sync::Mutex<Links>,
     bootstrap: Vec<String>,
+    clock: SharedClock,
+    changes: Changes,
 }
 
 impl LocalCluster {
@@ -107,14 +135,11 @@ impl LocalCluster {
     /// [`LocalError::Start`].
     pub async fn alone(settings: BrokerSettings) -> Result<LocalCluster, LocalError> {
         let network = Network::new(settings.transport.clone(), settings.socket_clock.clone());
-        // The id is not known before the settings are read, and a network of one needs none.
-        let settings = settings.with_transport(network.of(ALONE));
-        let bound = bind(&settings).await.map_err(|source| LocalError::Start { id: ALONE, source })?;
-        let id = bound.id();
-        LocalCluster::of(network, vec![(settings, bound)], Vec::new()).await.map_err(|error| match error {
-            LocalError::Start { source, .. } => LocalError::Start { id, source },
-            other => other,
-        })
+        let changes = Changes::default();
+        // What it is called is not known before its settings are read, and a network of one needs no names.
+        let runner = Runner::new(&settings, ALONE, &network, &changes);
+        let member = Member::new(ALONE, settings, runner);
+        LocalCluster::of(vec![member], changes, |_| Vec::new()).await
     }
 
     /// Starts `count` brokers with these settings, whose data lies in `data_dir`. They listen at `host`: from `port` on, or,
@@ -129,64 +154,72 @@ impl LocalCluster {
         data_dir: &Path,
     ) -> Result<LocalCluster, LocalError> {
         let network = Network::new(settings.transport.clone(), settings.socket_clock.clone());
+        let changes = Changes::default();
         let dirs: Vec<PathBuf> = (0..count).map(|id| data_dir.join(format!("broker-{id}"))).collect();
         let directories = format(settings.file_system.as_ref(), &dirs)?;
         let mut members = Vec::new();
         for (id, dir) in (0..).zip(&dirs) {
-            let mut settings = settings.clone().with_transport(network.of(id)).in_cluster(&directories.cluster_id);
+            let mut settings = settings.clone().in_cluster(&directories.cluster_id);
             settings.set("node.id", &id.to_string());
             settings.set("log.dirs", &dir.to_string_lossy());
             settings.set("controller.listener.names", "CONTROLLER");
             let own = if port == 0 { 0 } else { port.saturating_add(u16::try_from(id).unwrap_or(u16::MAX)) };
             settings.set("listeners", &listeners(host, own, 0));
-            let bound = bind(&settings).await.map_err(|source| LocalError::Start { id, source })?;
-            members.push((settings, bound));
+            let runner = Runner::new(&settings, id, &network, &changes);
+            members.push(Member::new(id, settings, runner));
         }
-        let voter = |(_, broker): &(BrokerSettings, BoundBroker)| {
-            let address = broker.controller_address()?;
-            let directory_id = *directories.ids.get(usize::try_from(broker.id()).ok()?)?;
-            Some(Voter { id: broker.id(), directory_id, host: address.ip().to_string(), port: address.port() })
+        let voter = |broker: &Bound| {
+            let (host, port) = broker.controller.clone()?;
+            let directory_id = *directories.ids.get(usize::try_from(broker.id).ok()?)?;
+            Some(Voter { id: broker.id, directory_id, host, port })
         };
-        let voters: Vec<Voter> = members.iter().take(voters(members.len())).filter_map(voter).collect();
-        LocalCluster::of(network, members, voters).await
+        let voters = |bound: &[Bound]| bound.iter().take(voters(bound.len())).filter_map(voter).collect();
+        LocalCluster::of(members, changes, voters).await
     }
 
     async fn of(
-        network: Arc<Network>,
-        bound: Vec<(BrokerSettings, BoundBroker)>,
-        voters: Vec<Voter>,
+        mut members: Vec<Member>,
+        changes: Changes,
+        voters: impl FnOnce(&[Bound]) -> Vec<Voter>,
     ) -> Result<LocalCluster, LocalError> {
-        let mut members = Vec::new();
-        let mut starting = Vec::new();
-        for (mut settings, broker) in bound {
-            let id = broker.id();
-            // They stay where they are, also when they are started again.
-            let listeners = broker.listeners();
-            settings.set("listeners", &listeners);
-            let voters = voters.clone();
-            starting.push(async move { broker.start(voters).await.map_err(|source| LocalError::Start { id, source }) });
-            members.push(Member { id, settings, running: Mutex::default(), turn: tokio::sync::Mutex::default() });
-        }
-        let mut failed = None;
-        let mut bootstrap = Vec::new();
-        for (member, started) in members.iter().zip(futures_util::future::join_all(starting).await) {
-            match started {
-                Ok(running) => {
-                    bootstrap.push(running.bootstrap_servers());
-                    *member.running.lock() = Some(running);
+        let binding = members.iter().map(|member| async {
+            member.runner.bind(&member.settings, Vec::new()).await.map_err(|source| member.failed(source))
+        });
+        let bound = all(binding).await;
+        let clock = members.first().map(|member| member.settings.socket_clock.clone());
+        let mut cluster = LocalCluster {
+            members: Vec::new(),
+            voters: Vec::new(),
+            ports: Vec::new(),
+            links: tokio::sync::Mutex::default(),
+            bootstrap: Vec::new(),
+            clock: clock.unwrap_or_else(SystemClock::shared),
+            changes,
+        };
+        let mut started = match bound {
+            Err(error) => Err(error),
+            Ok(bound) => {
+                for (member, bound) in members.iter_mut().zip(&bound) {
+                    member.id = bound.id;
+                    // They stay where they are, also when they are started again.
+                    member.settings.set("listeners", &bound.listeners);
+                    cluster.ports.extend(bound.ports.iter().map(|port| (*port, bound.id)));
                 }
-                Err(error) => failed = failed.or(Some(error)),
+                cluster.voters = voters(&bound);
+                let birth = Birth { ports: cluster.ports.clone(), ..Birth::of(&cluster.voters) };
+                all(members
+                    .iter()
+                    .map(|member| async { member.runner.start(&birth).await.map_err(|source| member.failed(source)) }))
+                .await
             }
+        };
+        cluster.members = members;
+        match &mut started {
+            Ok(bootstrap) => cluster.bootstrap = std::mem::take(bootstrap),
+            // What did start is of no use; the first reason is the one to tell.
+            Err(_) => cluster.kill_all().await,
         }
-        let cluster = LocalCluster { members, voters, network, bootstrap };
-        match failed {
-            None => Ok(cluster),
-            Some(error) => {
-                // What did start is of no use; the first reason is the one to tell.
-                let _ = cluster.stop_all().await;
-                Err(error)
-            }
-        }
+        started.map(|_| cluster)
     }
 
     /// All brokers, as a client's `bootstrap.servers` takes them.
@@ -199,12 +232,48 @@ impl LocalCluster {
         self.members.iter().map(|member| member.id).collect()
     }
 
-    /// Lets a broker neither send nor hear, as SIGSTOP would, until it is resumed.
+    /// What a broker is at the moment.
     ///
     /// # Errors
     /// [`LocalError::Unknown`].
+    pub fn state(&self, id: NodeId) -> Result<BrokerState, LocalError> {
+        Ok(self.member(id)?.state())
+    }
+
+    /// The id of the process that is all a broker's own; `None` where it runs in this one, or does not run.
+    ///
+    /// # Errors
+    /// [`LocalError::Unknown`].
+    pub fn pid(&self, id: NodeId) -> Result<Option<i32>, LocalError> {
+        Ok(self.member(id)?.runner.pid())
+    }
+
+    /// How a broker's process ended: its exit code, or the negative number of the signal that ended it; `None` where it has
+    /// none, or that lives.
+    ///
+    /// # Errors
+    /// [`LocalError::Unknown`].
+    pub fn exit_code(&self, id: NodeId) -> Result<Option<i32>, LocalError> {
+        Ok(self.member(id)?.runner.exit_code())
+    }
+
+    /// The last lines of a broker's log, where it is apart from this process's.
+    ///
+    /// # Errors
+    /// [`LocalError::Unknown`].
+    pub fn log(&self, id: NodeId) -> Result<Vec<String>, LocalError> {
+        Ok(self.member(id)?.runner.log())
+    }
+
+    /// Lets a broker neither send nor hear until it is resumed: a process by SIGSTOP, one in this process as if by it.
+    ///
+    /// # Errors
+    /// [`LocalError::State`], [`LocalError::Unknown`].
     pub fn pause_broker(&self, id: NodeId) -> Result<(), LocalError> {
-        self.network.pause(self.port_of(id)?);
+        let member = self.member(id)?;
+        up(member)?;
+        member.runner.pause();
+        self.changes.send_replace(());
         Ok(())
     }
 
@@ -213,46 +282,103 @@ impl LocalCluster {
     /// # Errors
     /// [`LocalError::Unknown`].
     pub fn resume_broker(&self, id: NodeId) -> Result<(), LocalError> {
-        self.network.resume(self.port_of(id)?);
+        self.member(id)?.runner.resume();
+        self.changes.send_replace(());
         Ok(())
     }
 
-    /// Under which id the network knows a broker.
-    fn port_of(&self, id: NodeId) -> Result<NodeId, LocalError> {
-        self.member(id).map(|member| if self.voters.is_empty() { ALONE } else { member.id })
+    /// Breaks the links between the brokers, or heals them, as `change` says; what a broker that is paused sends and hears is
+    /// changed when it goes on.
+    pub async fn change_links(&self, change: impl FnOnce(&mut Links)) {
+        let mut links = self.links.lock().await;
+        change(&mut links);
+        let telling = self.members.iter().map(|member| member.runner.tell(Order::Links(links.clone())));
+        futures_util::future::join_all(telling).await;
     }
 
-    /// The network between them.
-    pub fn network(&self) -> &Arc<Network> {
-        &self.network
+    /// Has a broker's disk fail from now on. What is to fail only some times ends with the broker, and is for one that runs; all
+    /// else stays until it is healed, also when the broker is started again.
+    ///
+    /// # Errors
+    /// [`LocalError::State`], [`LocalError::Unknown`].
+    pub async fn break_disk(&self, id: NodeId, fault: DiskFault) -> Result<(), LocalError> {
+        let member = self.member(id)?;
+        let mut disk = member.disk.lock().await;
+        match fault.times {
+            None => disk.push(fault.clone()),
+            Some(_) => up(member)?,
+        }
+        member.runner.tell(Order::BreakDisk(fault)).await;
+        Ok(())
     }
 
-    /// A broker, while it runs.
+    /// Has a broker's disk work again.
+    ///
+    /// # Errors
+    /// [`LocalError::Unknown`].
+    pub async fn heal_disk(&self, id: NodeId) -> Result<(), LocalError> {
+        let member = self.member(id)?;
+        let mut disk = member.disk.lock().await;
+        disk.clear();
+        member.runner.tell(Order::HealDisk).await;
+        Ok(())
+    }
+
+    /// Ends when a broker runs no more: it was stopped, or has died.
+    ///
+    /// # Errors
+    /// [`LocalError::Unknown`], [`LocalError::StillUp`] after `within`.
+    pub async fn wait_down(&self, id: NodeId, within: Duration) -> Result<(), LocalError> {
+        let member = self.member(id)?;
+        let mut changes = self.changes.subscribe();
+        let down = async {
+            while member.state().is_up() {
+                // The sender is ours.
+                let _ = changes.changed().await;
+            }
+        };
+        tokio::select! {
+            () = down => Ok(()),
+            () = self.clock.sleep(within) => Err(LocalError::StillUp { id, within }),
+        }
+    }
+
+    /// A broker, while it runs in this process.
     pub fn broker(&self, id: NodeId) -> Option<Arc<Broker>> {
-        let member = self.member(id).ok()?;
-        member.running.lock().as_ref().map(|running| running.broker().clone())
+        self.member(id).ok()?.runner.broker()
     }
 
-    /// All brokers that run.
+    /// All brokers that run in this process.
     pub fn running(&self) -> Vec<Arc<Broker>> {
-        self.members.iter().filter_map(|member| Some(member.running.lock().as_ref()?.broker().clone())).collect()
+        self.members.iter().filter_map(|member| member.runner.broker()).collect()
     }
 
-    /// Starts a broker that was stopped or killed, with the same data and ports.
+    /// Whether the brokers are processes of their own.
+    pub fn is_apart(&self) -> bool {
+        self.members.iter().any(|member| matches!(member.runner, Runner::Apart(_)))
+    }
+
+    /// Starts a broker that was stopped or killed, or has died, with the same data and ports.
     ///
     /// # Errors
     /// [`LocalError::Start`], [`LocalError::State`], [`LocalError::Unknown`].
     pub async fn start_broker(&self, id: NodeId) -> Result<(), LocalError> {
         let member = self.member(id)?;
         let _turn = member.turn.lock().await;
-        if member.running.lock().is_some() {
+        if member.state().is_up() {
             return Err(LocalError::State { id, state: "runs already" });
         }
-        let fail = |source| LocalError::Start { id, source };
-        let bound = bind(&member.settings).await.map_err(fail)?;
-        let running = bound.start(self.voters.clone()).await.map_err(fail)?;
-        *member.running.lock() = Some(running);
-        Ok(())
+        let starting = async {
+            let disk = member.disk.lock().await.clone();
+            member.runner.bind(&member.settings, disk).await?;
+            // Whoever changes them meanwhile tells it after this.
+            let links = self.links.lock().await.clone();
+            let birth = Birth { ports: self.ports.clone(), links, ..Birth::of(&self.voters) };
+            member.runner.start(&birth).await
+        };
+        let started = starting.await.map_err(|source| member.failed(source));
+        self.changes.send_replace(());
+        started.map(drop)
     }
 
     /// Stops a broker: others lead what it led before it goes.
@@ -262,19 +388,25 @@ impl LocalCluster {
     pub async fn stop_broker(&self, id: NodeId) -> Result<(), LocalError> {
         let member = self.member(id)?;
         let _turn = member.turn.lock().await;
-        let running = member.running.lock().take().ok_or(LocalError::State { id, state: "does not run" })?;
-        running.stop().await.map_err(|source| LocalError::Stop { id, source })
+        up(member)?;
+        if member.state() == BrokerState::Paused {
+            return Err(LocalError::State { id, state: "is paused: resume it, or kill it" });
+        }
+        let stopped = member.runner.stop(&member.settings, true).await;
+        self.changes.send_replace(());
+        stopped.map_err(|reason| LocalError::Stop { id, reason })
     }
 
-    /// Ends a broker where it stands, as kill -9 would.
+    /// Ends a broker where it stands, as kill -9 would, and does where it is a process.
     ///
     /// # Errors
     /// [`LocalError::State`], [`LocalError::Unknown`].
     pub async fn kill_broker(&self, id: NodeId) -> Result<(), LocalError> {
         let member = self.member(id)?;
         let _turn = member.turn.lock().await;
-        let running = member.running.lock().take().ok_or(LocalError::State { id, state: "does not run" })?;
-        running.kill().await;
+        up(member)?;
+        member.runner.kill().await;
+        self.changes.send_replace(());
         Ok(())
     }
 
@@ -284,16 +416,18 @@ impl LocalCluster {
     /// [`LocalError::Stop`] of one of them; all have stopped then too.
     pub async fn stop_all(&self) -> Result<(), LocalError> {
         let stopping = self.members.iter().map(|member| async move {
-            let id = member.id;
             let _turn = member.turn.lock().await;
-            let running = member.running.lock().take();
-            self.network.resume(self.port_of(id)?);
-            match running {
-                Some(running) => running.stop_with_all().await.map_err(|source| LocalError::Stop { id, source }),
-                None => Ok(()),
-            }
+            member.runner.resume();
+            let stopped = member.runner.stop(&member.settings, false).await;
+            stopped.map_err(|reason| LocalError::Stop { id: member.id, reason })
         });
-        futures_util::future::join_all(stopping).await.into_iter().collect()
+        let stopped = futures_util::future::join_all(stopping).await;
+        self.changes.send_replace(());
+        stopped.into_iter().collect()
+    }
+
+    async fn kill_all(&self) {
+        futures_util::future::join_all(self.members.iter().map(|member| member.runner.kill())).await;
     }
 
     /// Ends when every broker that runs may lead, and every partition has a leader and all of its replicas that run in sync.
@@ -301,50 +435,61 @@ impl LocalCluster {
     /// # Errors
     /// [`LocalError::Unhealthy`] says what is not so after `within`.
     pub async fn wait_healthy(&self, within: Duration) -> Result<(), LocalError> {
-        let clock = self.members.first().map(|member| member.settings.socket_clock.clone());
-        let late = async {
-            match clock {
-                Some(clock) => clock.sleep(within).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = self.until_healthy() => Ok(()),
-            () = late => match self.ailments() {
-                None => Ok(()),
-                Some(what) => Err(LocalError::Unhealthy { within, what }),
-            },
+            () = self.clock.sleep(within) => {
+                let what = tokio::select! {
+                    what = self.ailment() => what,
+                    () = self.clock.sleep(LAST_WORD) => Some("not all brokers say what they see".to_owned()),
+                };
+                what.map_or(Ok(()), |what| Err(LocalError::Unhealthy { within, what }))
+            }
         }
     }
 
     async fn until_healthy(&self) {
-        let mut news: Vec<_> = self.running().iter().map(|broker| broker.controller().subscribe()).collect();
-        while self.ailments().is_some() {
-            if news.is_empty() {
-                // Nobody runs, and so nobody hears of anything.
-                std::future::pending::<()>().await;
-            }
-            // Whichever broker hears first; one that stops hears nothing more.
-            let hearing = news.iter_mut().map(|news| Box::pin(news.recv()));
-            let (heard, place, others) = futures_util::future::select_all(hearing).await;
-            drop(others);
-            if heard.is_none() {
-                news.swap_remove(place);
+        let mut changes = self.changes.subscribe();
+        loop {
+            let up = self.up();
+            let healthy = async {
+                if up.is_empty() || up.iter().any(|member| member.state() == BrokerState::Paused) {
+                    // Only a change can make it well.
+                    std::future::pending::<()>().await;
+                }
+                let asking = up.iter().map(|member| member.runner.ask(Order::UntilHealthy(ids(&up))));
+                futures_util::future::join_all(asking).await;
+                // Each was, one after the other; now all at once.
+                self.ailment().await.is_none()
+            };
+            tokio::select! {
+                healthy = healthy => if healthy { return },
+                // The sender is ours.
+                _ = changes.changed() => {}
             }
         }
     }
 
-    /// What keeps the cluster from being healthy, as each broker that runs sees it.
-    fn ailments(&self) -> Option<String> {
-        let running = self.running();
-        if running.is_empty() {
+    /// What keeps the cluster from being healthy, as the brokers that run see it.
+    async fn ailment(&self) -> Option<String> {
+        let up = self.up();
+        if up.is_empty() {
             return Some("no broker runs".to_owned());
         }
-        let ids: Vec<NodeId> = running.iter().map(|broker| broker.node().id).collect();
-        running.iter().find_map(|broker| {
-            let ailment = broker.controller().read(|image| ailment(image, &ids));
-            ailment.map(|what| format!("as broker {} sees it, {what}", broker.node().id))
-        })
+        if let Some(paused) = up.iter().find(|member| member.state() == BrokerState::Paused) {
+            return Some(format!("broker {} is paused", paused.id));
+        }
+        let asking = up.iter().map(|member| async {
+            match member.runner.ask(Order::Ailment(ids(&up))).await {
+                Some(Answer::Ailment(ailment)) => ailment,
+                Some(Answer::Done) | None => Some(format!("broker {} has ended", member.id)),
+            }
+        });
+        futures_util::future::join_all(asking).await.into_iter().flatten().next()
+    }
+
+    /// Those that run.
+    fn up(&self) -> Vec<&Member> {
+        self.members.iter().filter(|member| member.state().is_up()).collect()
     }
 
     fn member(&self, id: NodeId) -> Result<&Member, LocalError> {
@@ -353,38 +498,19 @@ impl LocalCluster {
     }
 }
 
-fn ailment(image: &Image, running: &[NodeId]) -> Option<String> {
-    for id in running {
-        if !image.broker(*id).is_some_and(|broker| broker.is_active()) {
-            return Some(format!("broker {id} is fenced"));
-        }
-    }
-    image.topics().find_map(|topic| {
-        (0..).zip(&topic.partitions).find_map(|(index, partition): (i32, _)| {
-            let name = format!("{}-{index}", topic.name);
-            if partition.leader < 0 {
-                return Some(format!("{name} has no leader"));
-            }
-            if !running.contains(&partition.leader) {
-                return Some(format!("{name} is led by {}, which does not run", partition.leader));
-            }
-            let missing = partition.replicas.iter().find(|id| running.contains(id) && !partition.isr.contains(id));
-            missing.map(|id| format!("broker {id} is not in sync with {name}"))
-        })
-    })
+fn ids(members: &[&Member]) -> Vec<NodeId> {
+    members.iter().map(|member| member.id).collect()
 }
 
-/// Binds a broker's listeners; a port that was its own may still be being given up.
-async fn bind(settings: &BrokerSettings) -> Result<BoundBroker, StartError> {
-    for _ in 0..REBINDS {
-        match BoundBroker::bind(settings.clone()).await {
-            Err(StartError::Bind { source, .. }) if source.kind() == std::io::ErrorKind::AddrInUse => {
-                settings.socket_clock.sleep(REBIND).await;
-            }
-            bound => return bound,
-        }
-    }
-    BoundBroker::bind(settings.clone()).await
+/// That it runs.
+fn up(member: &Member) -> Result<(), LocalError> {
+    if member.state().is_up() { Ok(()) } else { Err(LocalError::State { id: member.id, state: "does not run" }) }
+}
+
+/// What all come to, or the first that went wrong.
+async fn all<T, E>(futures: impl Iterator<Item = impl Future<Output = Result<T, E>>>) -> Result<Vec<T>, E> {
+    // Each to its end: none is left half done.
+    futures_util::future::join_all(futures).await.into_iter().collect()
 }
 
 fn listeners(host: &str, clients: u16, controllers: u16) -> String {

@@ -1,4 +1,4 @@
-//! The network between the brokers of one process, which a test can break.
+//! The network between the brokers of one cluster, which a test can break.
 //!
 //! ```text
 //!            its own gate        the link's gates, one a direction       its own gate
@@ -12,8 +12,10 @@
 //! answers nobody, and hears nothing.
 //!
 //! Who is at the other end is known by the port that it listens on, so all of this is for brokers that listen on one machine.
+//! Both gates of a link are passed at the end that connected. So brokers in processes of their own, each with a network of its
+//! own that was told the same [`Links`] and everybody's ports, see what those of one process see.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -26,6 +28,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::links::Links;
 use crate::common::clock::{SharedClock, Sleep};
 use crate::common::ids::NodeId;
 use crate::common::transport::{BoxStream, Listener, Pending, SharedTransport, Transport};
@@ -41,22 +44,32 @@ struct Gate {
 }
 
 impl Gate {
+    fn set(&self, closed: bool) {
+        if closed { self.close() } else { self.open() }
+    }
+
     fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }
 
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     fn open(&self) {
-        self.closed.store(false, Ordering::Release);
+        if !self.closed.swap(false, Ordering::AcqRel) {
+            return;
+        }
         self.waiting.lock().drain(..).for_each(Waker::wake);
     }
 
     fn poll_open(&self, context: &Context<'_>) -> Poll<()> {
-        if !self.closed.load(Ordering::Acquire) {
+        if !self.is_closed() {
             return Poll::Ready(());
         }
         let mut waiting = self.waiting.lock();
         // It may have been opened since.
-        if !self.closed.load(Ordering::Acquire) {
+        if !self.is_closed() {
             return Poll::Ready(());
         }
         if !waiting.iter().any(|known| known.will_wake(context.waker())) {
@@ -66,14 +79,16 @@ impl Gate {
     }
 }
 
-/// The network between the brokers of a process: links are cut, delayed and broken here, brokers paused.
+/// The network between brokers: links are cut, delayed and broken here, brokers paused.
 #[derive(Debug)]
 pub struct Network {
     under: SharedTransport,
     clock: SharedClock,
     ports: Mutex<HashMap<u16, NodeId>>,
     brokers: Mutex<HashMap<NodeId, Arc<Gate>>>,
+    /// Those that anybody goes by; locked before `state`, of which they are made.
     links: Mutex<HashMap<(NodeId, NodeId), Arc<Gate>>>,
+    state: Mutex<Links>,
     faults: Arc<Faults>,
 }
 
@@ -94,6 +109,7 @@ impl Network {
             ports: Mutex::default(),
             brokers: Mutex::default(),
             links: Mutex::default(),
+            state: Mutex::default(),
             faults: Arc::default(),
         })
     }
@@ -103,39 +119,20 @@ impl Network {
         Arc::new(Port { network: self.clone(), id })
     }
 
-    /// Cuts all links between brokers of different groups, both ways; those within a group, and of brokers that are in none,
-    /// stay as they are.
-    pub fn partition(&self, groups: &[BTreeSet<NodeId>]) {
-        for (place, group) in groups.iter().enumerate() {
-            for other in groups.iter().skip(place + 1) {
-                for (one, two) in group.iter().flat_map(|one| other.iter().map(move |two| (*one, *two))) {
-                    self.block(one, two);
-                    self.block(two, one);
-                }
-            }
+    /// Cuts, opens, delays and breaks the links as `links` says; what was held back by one that is open now arrives.
+    pub fn set(&self, links: &Links) {
+        let gates = self.links.lock();
+        *self.state.lock() = links.clone();
+        self.faults.delay_ms.store(links.delay_ms(), Ordering::Relaxed);
+        self.faults.break_rate.store(links.break_rate(), Ordering::Relaxed);
+        for ((from, to), gate) in gates.iter() {
+            gate.set(links.is_cut(*from, *to));
         }
     }
 
-    /// Cuts one direction of a link: what `from` sends does not reach `to`.
-    pub fn block(&self, from: NodeId, to: NodeId) {
-        self.link(from, to).close();
-    }
-
-    /// Opens all links, and ends delays and breaks; what was held back arrives. A broker that is paused stays so.
-    pub fn heal(&self) {
-        self.delay(Duration::ZERO);
-        self.break_at(0.0);
-        self.links.lock().values().for_each(|gate| gate.open());
-    }
-
-    /// Lets what brokers send each other arrive later.
-    pub fn delay(&self, delay: Duration) {
-        self.faults.delay_ms.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    /// Breaks connections between brokers: each write ends its connection with this probability, from 0 to 1.
-    pub fn break_at(&self, rate: f64) {
-        self.faults.break_rate.store((rate.clamp(0.0, 1.0) * 1e6) as u32, Ordering::Relaxed);
+    /// Whose port it is that a broker of another process listens on.
+    pub fn learn(&self, port: u16, id: NodeId) {
+        self.ports.lock().insert(port, id);
     }
 
     /// Lets a broker neither send nor hear, clients neither, until it is resumed.
@@ -148,12 +145,20 @@ impl Network {
         self.gate(id).open();
     }
 
+    /// Whether a broker is paused.
+    pub fn is_paused(&self, id: NodeId) -> bool {
+        self.gate(id).is_closed()
+    }
+
     fn gate(&self, id: NodeId) -> Arc<Gate> {
         self.brokers.lock().entry(id).or_default().clone()
     }
 
     fn link(&self, from: NodeId, to: NodeId) -> Arc<Gate> {
-        self.links.lock().entry((from, to)).or_default().clone()
+        let mut links = self.links.lock();
+        let gate = links.entry((from, to)).or_default();
+        gate.set(self.state.lock().is_cut(from, to));
+        gate.clone()
     }
 }
 
@@ -320,12 +325,20 @@ impl AsyncWrite for Gated {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
     use crate::common::clock::{ManualClock, SystemClock};
     use crate::common::transport::Tcp;
+
+    fn links(broken: impl FnOnce(&mut Links)) -> Links {
+        let mut links = Links::default();
+        broken(&mut links);
+        links
+    }
 
     /// Broker 1 has connected to broker 0.
     async fn pair(network: &Arc<Network>) -> (BoxStream, BoxStream) {
@@ -340,7 +353,7 @@ mod tests {
     async fn a_link_that_is_cut_holds_back_and_loses_nothing() {
         let network = Network::new(Tcp::shared(), SystemClock::shared());
         let (mut zero, mut one) = pair(&network).await;
-        network.block(0, 1);
+        network.set(&links(|links| links.block(0, 1)));
         zero.write_all(b"late").await.unwrap();
         one.write_all(b"through").await.unwrap();
         let mut heard = [0; 7];
@@ -350,7 +363,7 @@ mod tests {
         let reading = one.read_exact(&mut late);
         tokio::pin!(reading);
         assert!(reading.as_mut().now_or_never().is_none());
-        network.heal();
+        network.set(&Links::default());
         reading.await.unwrap();
         assert_eq!(&late, b"late");
     }
@@ -360,13 +373,13 @@ mod tests {
         let network = Network::new(Tcp::shared(), SystemClock::shared());
         let listener = network.of(0).bind("127.0.0.1", 0).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        network.partition(&[BTreeSet::from([0]), BTreeSet::from([1, 2])]);
+        network.set(&links(|links| links.partition(&[BTreeSet::from([0]), BTreeSet::from([1, 2])])));
         let (transport, other) = (network.of(1), network.of(3));
         let connecting = transport.connect("127.0.0.1", port);
         tokio::pin!(connecting);
         assert!(connecting.as_mut().now_or_never().is_none());
         other.connect("127.0.0.1", port).await.unwrap();
-        network.heal();
+        network.set(&Links::default());
         connecting.await.unwrap();
     }
 
@@ -377,7 +390,7 @@ mod tests {
         network.pause(0);
         assert!(one.write_all(b"x").now_or_never().is_none());
         assert!(zero.write_all(b"x").now_or_never().is_none());
-        network.heal();
+        network.set(&Links::default());
         assert!(zero.write_all(b"x").now_or_never().is_none(), "only resuming ends it");
         network.resume(0);
         zero.write_all(b"x").await.unwrap();
@@ -388,7 +401,7 @@ mod tests {
         let clock = ManualClock::new(0);
         let network = Network::new(Tcp::shared(), clock.clone());
         let (mut zero, mut one) = pair(&network).await;
-        network.delay(Duration::from_millis(50));
+        network.set(&links(|links| links.delay(Duration::from_millis(50))));
         zero.write_all(b"ab").await.unwrap();
         let mut heard = [0; 2];
         {
@@ -402,7 +415,7 @@ mod tests {
             reading.await.unwrap();
         }
         assert_eq!(&heard, b"ab");
-        network.break_at(1.0);
+        network.set(&links(|links| links.break_at(1.0)));
         assert_eq!(one.write_all(b"x").await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 }

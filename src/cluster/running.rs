@@ -5,15 +5,25 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
 
 use super::BrokerSettings;
+use super::orders::Bound;
 use crate::broker::{Broker, BrokerOptions, Listener, OpenError};
 use crate::common::ids::NodeId;
 use crate::config::listener::{self, Endpoint, advertised, bound};
 use crate::config::{ConfigError, Values, broker as key, rules};
 use crate::controller::Voter;
 use crate::metadata::Refusal;
+use crate::protocol::ErrorCode;
 use crate::server::Server;
+
+/// How long a port that was given up may still be taken.
+const REBIND: Duration = Duration::from_millis(50);
+/// How often it is tried again.
+const REBINDS: usize = 40;
 
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +48,44 @@ pub enum StartError {
     /// The broker cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// What a broker in a process of its own says.
+    #[error("{sentence}")]
+    Told {
+        /// The error's code in the protocol.
+        code: ErrorCode,
+        /// The system's, where it is one of that.
+        errno: Option<i32>,
+        /// All of it.
+        sentence: String,
+    },
+    /// The process that it should run in cannot be made.
+    #[error("a process for it cannot be started: {0}")]
+    Process(std::io::Error),
+    /// Its process ended before it served.
+    #[error("{0}")]
+    Ended(String),
+}
+
+impl StartError {
+    /// The error's code in the protocol.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            StartError::Config(_) | StartError::Listeners(_) => ErrorCode::INVALID_CONFIG,
+            StartError::Join(refusal) => refusal.code,
+            StartError::Open(_) => ErrorCode::KAFKA_STORAGE_ERROR,
+            StartError::Told { code, .. } => *code,
+            StartError::Bind { .. } | StartError::Process(_) | StartError::Ended(_) => ErrorCode::UNKNOWN_SERVER_ERROR,
+        }
+    }
+
+    /// The system's error number, where it is one of that.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            StartError::Bind { source, .. } | StartError::Process(source) => source.raw_os_error(),
+            StartError::Told { errno, .. } => *errno,
+            _ => None,
+        }
+    }
 }
 
 /// A broker whose listeners are bound, and which does not run yet.
@@ -50,6 +98,30 @@ pub struct BoundBroker {
 }
 
 impl BoundBroker {
+    /// As [`BoundBroker::bind`], for a broker that is started again: a port that was its own may still be being given up.
+    pub(super) async fn bind_again(settings: &BrokerSettings) -> Result<BoundBroker, StartError> {
+        for _ in 0..REBINDS {
+            match BoundBroker::bind(settings.clone()).await {
+                Err(StartError::Bind { source, .. }) if source.kind() == std::io::ErrorKind::AddrInUse => {
+                    settings.socket_clock.sleep(REBIND).await;
+                }
+                bound => return bound,
+            }
+        }
+        BoundBroker::bind(settings.clone()).await
+    }
+
+    /// Where it is bound.
+    pub(super) fn bound(&self) -> Bound {
+        let controller = self.controller_address();
+        Bound {
+            id: self.id(),
+            listeners: self.listeners(),
+            ports: [Some(self.address()), controller].into_iter().flatten().map(|address| address.port()).collect(),
+            controller: controller.map(|address| (address.ip().to_string(), address.port())),
+        }
+    }
+
     /// Checks the settings and binds their listeners.
     ///
     /// # Errors
@@ -93,7 +165,7 @@ impl BoundBroker {
     }
 
     /// `listeners`, with the ports that were bound.
-    pub(super) fn listeners(&self) -> String {
+    fn listeners(&self) -> String {
         let told = |endpoint: &Endpoint, server: &Server| {
             Endpoint { port: server.address().port(), ..endpoint.clone() }.to_string()
         };
@@ -135,7 +207,19 @@ impl BoundBroker {
         }
         // What it knew before it joined may be old: it may have led what others lead by now. Who comes meanwhile waits.
         clients.start(broker.clone(), settings.socket_clock);
-        Ok(RunningBroker { broker, address, advertised: (host, port) })
+        let death = watch::Sender::new(None);
+        let died = death.subscribe();
+        let (failing, failed) = (broker.disk_failed(), Arc::downgrade(&broker));
+        tokio::spawn(async move {
+            let Some(failure) = failing.await else { return };
+            let reason = format!("its disk failed, and others can lead: {failure}");
+            tracing::error!("this broker ends: {reason}");
+            if let Some(broker) = failed.upgrade() {
+                broker.kill().await;
+            }
+            death.send_replace(Some(reason));
+        });
+        Ok(RunningBroker { broker, address, advertised: (host, port), died })
     }
 }
 
@@ -151,6 +235,7 @@ pub struct RunningBroker {
     broker: Arc<Broker>,
     address: SocketAddr,
     advertised: (String, u16),
+    died: watch::Receiver<Option<String>>,
 }
 
 impl RunningBroker {
@@ -181,6 +266,17 @@ impl RunningBroker {
     /// The broker itself.
     pub fn broker(&self) -> &Arc<Broker> {
         &self.broker
+    }
+
+    /// Why it has ended by itself; `None` while it has not.
+    pub fn death(&self) -> Option<String> {
+        self.died.borrow().clone()
+    }
+
+    /// Ends when it has ended by itself, and tells why; `None` where it is stopped or killed before.
+    pub fn died(&self) -> impl Future<Output = Option<String>> + Send + use<> {
+        let mut died = self.died.clone();
+        async move { died.wait_for(Option::is_some).await.ok().and_then(|death| death.clone()) }
     }
 
     /// Hands over what it leads, answers what is under way, closes every log, and marks the stop as clean.

@@ -1,5 +1,6 @@
 //! What a broker is started with.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub struct BrokerSettings {
     pub(super) file_system: Arc<dyn FileSystem>,
     pub(super) durable: bool,
     pub(super) cluster_id: Option<String>,
+    pub(super) process: Option<Vec<OsString>>,
 }
 
 impl Default for BrokerSettings {
@@ -65,6 +67,7 @@ impl BrokerSettings {
             file_system: RealFs::shared(),
             durable: true,
             cluster_id: None,
+            process: None,
         }
     }
 
@@ -138,6 +141,13 @@ impl BrokerSettings {
     /// The cluster that it is of: a data dir of another one is refused, and a new one is given this id.
     pub fn in_cluster(mut self, cluster_id: &str) -> BrokerSettings {
         self.cluster_id = Some(cluster_id.to_owned());
+        self
+    }
+
+    /// For a cluster whose brokers are processes of their own: each is `command`, which must run
+    /// [`serve_for_parent`](super::serve_for_parent). They go by the machine's clock, transport and file system.
+    pub fn in_processes(mut self, command: Vec<OsString>) -> BrokerSettings {
+        self.process = Some(command);
         self
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`FileSystem`] and [`File`] say what the log needs, one call a batch, so that what stands behind them may be the
 //! machine ([`RealFs`]) or a disk that loses what was not synced, tears writes and fails on purpose
-//! ([`memory::MemoryFs`]). All calls block; who must not wait calls from a thread of its own.
+//! ([`memory::MemoryFs`]), or another one that is broken ([`faulty`]) or watched ([`watched`]). All calls block; who must not wait calls from a thread of its own.
 //!
 //! What a crash keeps, and so what callers may build on:
 //!   * bytes of a file are safe once [`File::sync`] returned; until then any prefix of the writes may be there, the last
@@ -12,11 +12,13 @@
 //!
 //! It knows paths and bytes, and nothing of segments.
 
+pub mod faulty;
 pub mod handles;
 mod map;
 pub mod memory;
 mod read_only;
 mod real;
+pub mod watched;
 
 use std::any::Any;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The brokers of a cluster in this process, and the network between them: stopped, started, hurt.
+//! The brokers of a cluster, and the network between them: stopped, started, hurt.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::call::Call;
+use super::call::{self, Call};
 use super::cluster::{self, Brokers};
-use super::runtime::Home;
+use super::runtime::{self, Home};
 use super::{convert, errors};
-use crate::cluster::LocalError;
+use crate::cluster::{BrokerState, Links, LocalError};
 use crate::common::ids::NodeId;
 
-/// One broker of a cluster in this process; `cluster.brokers[0]`.
+/// One broker of a cluster; `cluster.brokers[0]`.
 ///
 /// >>> import strandline as sl
 /// >>> with sl.Cluster(brokers=3) as cluster:
@@ -44,6 +44,11 @@ impl Broker {
         Ok((brokers, *id))
     }
 
+    fn now(&self) -> PyResult<BrokerState> {
+        let (brokers, id) = self.inner.get()?;
+        brokers.local().state(*id).map_err(cluster::local)
+    }
+
     /// Waits for what becomes of it, to its end.
     fn wait<F: Future<Output = Result<(), LocalError>> + Send + 'static>(
         &self,
@@ -70,11 +75,47 @@ impl Broker {
     /// Whether it runs; one that is paused does.
     #[getter]
     fn is_running(&self) -> PyResult<bool> {
-        let (brokers, id) = self.inner.get()?;
-        Ok(brokers.local().broker(*id).is_some())
+        Ok(self.now()?.is_up())
     }
 
-    /// End it where it stands, as kill -9 would: nothing is answered, handed over or closed any more.
+    /// What it is: `"running"`, `"paused"`, `"stopped"` (killed too), or `"died"`, where it has ended by itself.
+    #[getter]
+    fn state(&self) -> PyResult<String> {
+        Ok(self.now()?.to_string())
+    }
+
+    /// Why it died; `None` where it has not.
+    #[getter]
+    fn reason(&self) -> PyResult<Option<String>> {
+        match self.now()? {
+            BrokerState::Died { reason } => Ok(Some(reason)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The id of its process; `None` where it has none of its own, or does not run.
+    #[getter]
+    fn pid(&self) -> PyResult<Option<i32>> {
+        let (brokers, id) = self.inner.get()?;
+        brokers.local().pid(*id).map_err(cluster::local)
+    }
+
+    /// How its process ended: the exit code, or the negative number of the signal that ended it, as `subprocess` has it;
+    /// `None` where it has none of its own, or that lives.
+    #[getter]
+    fn exit_code(&self) -> PyResult<Option<i32>> {
+        let (brokers, id) = self.inner.get()?;
+        brokers.local().exit_code(*id).map_err(cluster::local)
+    }
+
+    /// The last lines of its process's log, also after its end; empty where it has none of its own.
+    #[getter]
+    fn log(&self) -> PyResult<Vec<String>> {
+        let (brokers, id) = self.inner.get()?;
+        brokers.local().log(*id).map_err(cluster::local)
+    }
+
+    /// End it where it stands, as kill -9 would, and does where it is a process: nothing is answered, handed over or closed any more.
     ///
     /// Raises `RuntimeError` where it does not run.
     fn kill(&self, py: Python<'_>) -> PyResult<()> {
@@ -83,7 +124,7 @@ impl Broker {
 
     /// Stop it as a careful operator does: others lead what it led before it goes, and it closes its logs.
     ///
-    /// Raises `RuntimeError` where it does not run.
+    /// Raises `RuntimeError` where it does not run, or is paused.
     fn stop(&self, py: Python<'_>) -> PyResult<()> {
         self.wait(py, |brokers, id| async move { brokers.local().stop_broker(id).await })
     }
@@ -96,7 +137,20 @@ impl Broker {
         self.wait(py, |brokers, id| async move { brokers.local().start_broker(id).await })
     }
 
-    /// Let it neither send nor hear until `resume`, as SIGSTOP would.
+    /// Wait until it runs no more: it was stopped or killed, or has died.
+    ///
+    /// Raises `TimeoutError` after `timeout` seconds.
+    #[pyo3(signature = (timeout=30.0))]
+    fn wait_down(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        let within = convert::timeout(Some(timeout))?.unwrap_or(Duration::ZERO);
+        let (brokers, id) = self.open()?;
+        let brokers = brokers.clone();
+        runtime::wait(py, async move { brokers.local().wait_down(id, within).await })?.map_err(cluster::local)
+    }
+
+    /// Let it neither send nor hear until `resume`, as SIGSTOP would, and does where it is a process.
+    ///
+    /// Raises `RuntimeError` where it does not run.
     fn pause(&self) -> PyResult<()> {
         let (brokers, id) = self.open()?;
         brokers.local().pause_broker(id).map_err(cluster::local)
@@ -109,12 +163,12 @@ impl Broker {
     }
 
     fn __repr__(&self) -> PyResult<String> {
-        let state = if self.is_running()? { "running" } else { "stopped" };
-        Ok(format!("<Broker {}, {state}>", self.id()?))
+        let process = self.pid()?.map(|pid| format!(" in process {pid}")).unwrap_or_default();
+        Ok(format!("<Broker {}, {}{process}>", self.id()?, self.now()?))
     }
 }
 
-/// The network between the brokers of a cluster in this process; `cluster.network`.
+/// The network between the brokers of a cluster; `cluster.network`.
 ///
 /// What it holds back is lost to nobody: it arrives when the network is healed, as with TCP. Clients reach every broker all the
 /// while.
@@ -135,6 +189,13 @@ impl Network {
         }
         Ok(brokers)
     }
+
+    /// Changes what is broken, and waits until all brokers go by it.
+    fn change(&self, py: Python<'_>, change: impl FnOnce(&mut Links) + Send + 'static) -> PyResult<()> {
+        let local = self.open()?.local().clone();
+        let changing = async move { local.change_links(change).await };
+        Call::raw(changing, call::nothing).whole().wait(py).map(drop)
+    }
 }
 
 #[pymethods]
@@ -144,7 +205,7 @@ impl Network {
     /// Links within a group, and those of brokers that are in none, stay as they are. Raises `ValueError` for an id that no
     /// broker has, or that is in two groups.
     #[pyo3(signature = (*groups))]
-    fn partition(&self, groups: Vec<BTreeSet<NodeId>>) -> PyResult<()> {
+    fn partition(&self, py: Python<'_>, groups: Vec<BTreeSet<NodeId>>) -> PyResult<()> {
         let brokers = self.open()?;
         let known = brokers.local().ids();
         let mut seen = BTreeSet::new();
@@ -156,40 +217,37 @@ impl Network {
                 return Err(PyValueError::new_err(format!("broker {id} is in two groups: it can be in one")));
             }
         }
-        brokers.local().network().partition(&groups);
-        Ok(())
+        self.change(py, move |links| links.partition(&groups))
     }
 
     /// Cut one direction of a link: what `sender` sends does not reach `receiver`.
-    fn block(&self, sender: NodeId, receiver: NodeId) -> PyResult<()> {
+    fn block(&self, py: Python<'_>, sender: NodeId, receiver: NodeId) -> PyResult<()> {
         let brokers = self.open()?;
         let known = brokers.local().ids();
         if let Some(id) = [sender, receiver].iter().find(|id| !known.contains(id)) {
             return Err(PyValueError::new_err(format!("there is no broker {id}: there are {known:?}")));
         }
-        brokers.local().network().block(sender, receiver);
-        Ok(())
+        self.change(py, move |links| links.block(sender, receiver))
     }
 
     /// Let what brokers send each other arrive `seconds` later; 0 ends that.
-    fn delay(&self, seconds: f64) -> PyResult<()> {
+    ///
+    /// Controllers wait about 50 ms for each other: with more than that no topic is made, and no leader changes.
+    fn delay(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
         let delay = convert::timeout(Some(seconds))?.unwrap_or(Duration::ZERO);
-        self.open()?.local().network().delay(delay);
-        Ok(())
+        self.change(py, move |links| links.delay(delay))
     }
 
     /// Break connections between brokers: each write ends its connection with this probability, from 0 to 1.
-    fn drop(&self, probability: f64) -> PyResult<()> {
+    fn drop(&self, py: Python<'_>, probability: f64) -> PyResult<()> {
         if !(0.0..=1.0).contains(&probability) {
             return Err(PyValueError::new_err(format!("probability is {probability}: it must be from 0 to 1")));
         }
-        self.open()?.local().network().break_at(probability);
-        Ok(())
+        self.change(py, move |links| links.break_at(probability))
     }
 
     /// Open all links, and end delays and drops.
-    fn heal(&self) -> PyResult<()> {
-        self.open()?.local().network().heal();
-        Ok(())
+    fn heal(&self, py: Python<'_>) -> PyResult<()> {
+        self.change(py, Links::heal)
     }
 }

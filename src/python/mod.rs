@@ -11,6 +11,7 @@
 //! | `convert` | bytes, configs, times |
 //! | `source` | what the clients of one cluster share |
 //! | `cluster`, `client`, `clock`, `producer`, `consumer`, `admin`, `topic` | the classes of these names |
+//! | `broker`, `disk` | the brokers of a cluster, the network between them, and their disks: to be hurt |
 //! | `data_dir` | the data dir of a broker that has stopped: what `open_log` gives |
 //! | `scan` | a topic as a table: what `strandline/scan.py` stands on |
 //! | `stream` | a topic that is followed: what `strandline/stream.py` stands on |
@@ -34,6 +35,7 @@ mod convert;
 mod coroutine;
 mod data_dir;
 mod delivery;
+mod disk;
 mod errors;
 mod message;
 mod producer;
@@ -74,6 +76,8 @@ mod _strandline {
     use super::data_dir::{DataDir, DataDirTopic, open_log};
     #[pymodule_export]
     use super::delivery::{Delivery, RecordMetadata};
+    #[pymodule_export]
+    use super::disk::Disk;
     #[pymodule_export]
     use super::errors::_error_table;
     #[pymodule_export]

@@ -78,6 +78,9 @@ impl Source {
         topic: &str,
     ) -> Option<impl Future<Output = Result<LogSource, ErrorCode>> + Send + use<>> {
         let local = self.brokers.as_ref()?.local().clone();
+        if local.is_apart() {
+            return None;
+        }
         let topic = topic.to_owned();
         Some(async move { log_source(&local, &topic).await })
     }

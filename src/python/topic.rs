@@ -392,9 +392,42 @@ impl Topic {
         stream::make(py, source, name, given, &Following { max_wait, group_id, commit })
     }
 
-    /// Its partitions and who holds them, as a `TopicDescription`.
+    /// Its partitions, who holds them and how far each of those is, as a `TopicStatus`; its repr is a table.
+    ///
+    /// Every replica is asked for its log end: how far it lies behind the leader's is its lag. What nobody tells within two
+    /// seconds, for its broker is down or hangs, is `None`.
+    ///
+    /// >>> from strandline import Cluster
+    /// >>> with Cluster(brokers=3) as cluster:
+    /// ...     topic = cluster.create_topic("flights", replication_factor=3)
+    /// ...     with cluster.producer(acks="all") as producer:
+    /// ...         _ = producer.send("flights", "v").result()
+    /// ...     [partition] = topic.describe().partitions
+    /// ...     print(sorted(partition.isr), partition.latest_offset, sorted(partition.lag.items()))
+    /// [0, 1, 2] 1 [(0, 0), (1, 0), (2, 0)]
     fn describe<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        admin::description(py, &*self.view(py)?)
+        let (source, name) = self.parts()?;
+        let admin = source.admin()?;
+        let asking = async {
+            let view = only(admin.describe_topics(&[name.to_owned()]).await)?;
+            let reach = admin.reach(&view).await;
+            Ok((view, reach))
+        };
+        let (view, reach) = runtime::wait(py, asking)?.map_err(errors::client)?;
+        let partitions = view.partitions.iter().zip(reach).enumerate().map(|(index, (partition, reach))| {
+            let log_ends = PyDict::new(py);
+            for node in &partition.replicas {
+                log_ends.set_item(node, reach.log_ends.get(node))?;
+            }
+            let epoch = types::epoch(partition.leader_epoch);
+            let (replicas, isr, offline) = (&partition.replicas, &partition.isr, &partition.offline);
+            let fields =
+                (index, partition.leader, epoch, replicas, isr, offline, reach.earliest, reach.latest, log_ends);
+            types::tuple(py, "PartitionStatus", fields)
+        });
+        let partitions = PyList::new(py, partitions.collect::<PyResult<Vec<_>>>()?)?;
+        let id = (!view.id.is_zero()).then(|| view.id.to_string());
+        types::tuple(py, "TopicStatus", (&*view.name, id, view.internal, partitions))
     }
 
     /// Its configs: a dict from Kafka's name to a `ConfigEntry`.

@@ -1,17 +1,32 @@
-"""Several brokers in one process: replicated, hurt on purpose, and healed."""
+"""Several brokers, in this process and each in its own: replicated, hurt on purpose, and healed."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import pytest
 
 import strandline as sl
 
+Isolation: TypeAlias = Literal["thread", "process"]
+
+
+@pytest.fixture(params=["thread", "process"])
+def isolation(request: pytest.FixtureRequest) -> Isolation:
+    """How the brokers are run: nothing here sees a difference."""
+    return request.param  # type: ignore[no-any-return]
+
 
 @pytest.fixture
-def three() -> Iterator[sl.Cluster]:
+def three(isolation: Isolation) -> Iterator[sl.Cluster]:
     """Three brokers that notice quickly who is gone."""
-    with sl.Cluster(brokers=3, broker_session_timeout_ms=2000, replica_lag_time_max_ms=2000) as cluster:
+    with sl.Cluster(
+        brokers=3,
+        isolation=isolation,
+        broker_session_timeout_ms=2000,
+        broker_heartbeat_interval_ms=500,
+        replica_lag_time_max_ms=2000,
+    ) as cluster:
         yield cluster
 
 
@@ -35,7 +50,7 @@ def test_a_topic_is_on_three_brokers(three: sl.Cluster) -> None:
     assert sorted(partition.replicas) == sorted(partition.isr) == [0, 1, 2]
     assert len(three.admin().describe_cluster().brokers) == 3
     assert values(three, "t") == list(range(10))
-    # The leader's own log, without a socket.
+    # In this process that is the leader's own log, without a socket.
     assert three.topic("t").scan().count() == 10
 
 
@@ -111,19 +126,56 @@ def test_a_broker_that_hangs_is_replaced(three: sl.Cluster) -> None:
     with three.producer(acks="all", request_timeout_ms=2000) as producer:
         producer.send("t", "0").result()
         three.brokers[hung].pause()
+        assert three.brokers[hung].state == "paused"
+        with pytest.raises(TimeoutError, match=f"broker {hung} is paused"):
+            three.wait_healthy(timeout=0.1)
+        with pytest.raises(RuntimeError, match="is paused: resume it, or kill it"):
+            three.brokers[hung].stop()
         producer.send("t", "1").result()
         three.brokers[hung].resume()
         three.wait_healthy()
     assert values(three, "t") == [0, 1]
 
 
-def test_data_stays(tmp_path: Path) -> None:
-    with sl.Cluster(tmp_path, brokers=3) as cluster:
+def test_links_are_slow_broken_and_cut_one_way(three: sl.Cluster) -> None:
+    three.create_topic("t", replication_factor=3)
+    leads = leader(three, "t")
+    follows = (leads + 1) % 3
+    with three.producer(acks="all") as producer:
+        three.network.delay(0.02)
+        producer.send("t", "0").result()
+        three.network.heal()
+        # What it asks for arrives, and the answer never does: it is not in sync any more, or it would be waited for.
+        three.network.block(leads, follows)
+        producer.send("t", "1").result()
+        # A broker that is started while links are cut goes by that too.
+        three.brokers[follows].kill()
+        three.network.drop(0.2)
+        three.network.heal()
+        three.brokers[follows].start()
+        three.wait_healthy()
+        producer.send("t", "2").result()
+    assert values(three, "t") == [0, 1, 2]
+
+
+def test_a_broker_that_is_killed_while_it_is_paused_starts_again(three: sl.Cluster) -> None:
+    three.brokers[2].pause()
+    three.network.partition({2}, {0, 1})
+    three.network.heal()
+    three.brokers[2].kill()
+    assert three.brokers[2].state == "stopped"
+    three.brokers[2].start()
+    three.wait_healthy()
+    assert three.brokers[2].state == "running"
+
+
+def test_data_stays(tmp_path: Path, isolation: Isolation) -> None:
+    with sl.Cluster(tmp_path, brokers=3, isolation=isolation) as cluster:
         cluster.create_topic("t", replication_factor=3)
         with cluster.producer(acks="all") as producer:
             producer.send("t", "0").result()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broker-0", "broker-1", "broker-2"]
-    with sl.Cluster(tmp_path, brokers=3) as cluster:
+    with sl.Cluster(tmp_path, brokers=3, isolation=isolation) as cluster:
         cluster.wait_healthy()
         assert values(cluster, "t") == [0]
 
@@ -133,6 +185,8 @@ def test_what_makes_no_sense_is_refused(three: sl.Cluster) -> None:
         sl.Cluster(brokers=0)
     with pytest.raises(sl.KafkaError, match=r"node\.id is each broker's own"):
         sl.Cluster(brokers=3, node_id=7)
+    with pytest.raises(ValueError, match=r"isolation is .container.: it must be 'thread' or 'process'"):
+        sl.Cluster(brokers=3, isolation="container")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="there is no broker 7"):
         three.network.partition({7}, {0})
     with pytest.raises(ValueError, match="in two groups"):
@@ -149,8 +203,8 @@ def test_what_makes_no_sense_is_refused(three: sl.Cluster) -> None:
         three.wait_healthy(timeout=0.5)
 
 
-def test_one_broker_may_be_killed_too() -> None:
-    with sl.Cluster() as cluster:
+def test_one_broker_may_be_killed_too(isolation: Isolation) -> None:
+    with sl.Cluster(isolation=isolation) as cluster:
         cluster.create_topic("t")
         with cluster.producer() as producer:
             producer.send("t", "0").result()

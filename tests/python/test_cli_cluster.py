@@ -18,7 +18,9 @@ Run = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def three() -> Iterator[sl.Cluster]:
-    with sl.Cluster(brokers=3, broker_session_timeout_ms=2000, replica_lag_time_max_ms=2000) as cluster:
+    with sl.Cluster(
+        brokers=3, broker_session_timeout_ms=2000, broker_heartbeat_interval_ms=500, replica_lag_time_max_ms=2000
+    ) as cluster:
         yield cluster
 
 

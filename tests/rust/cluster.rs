@@ -1,7 +1,7 @@
 //! Three brokers in one process: replicated, elected, healed. Through the library's own producer, on the machine's clock: what
 //! is waited for is an answer or a state, never a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use strandline::client::Doors;
 use strandline::client::admin::{Admin, topics::NewTopic};
 use strandline::client::network::Wanted;
 use strandline::client::producer::{Producer, Record};
-use strandline::cluster::{BrokerSettings, LocalCluster, LocalError};
+use strandline::cluster::{BrokerSettings, BrokerState, Links, LocalCluster, LocalError};
 use strandline::common::clock::SystemClock;
 use strandline::common::ids::NodeId;
 use strandline::common::transport::Tcp;
@@ -238,5 +238,46 @@ fn what_cannot_be_done_is_told() {
         shore.cluster.kill_broker(1).await.unwrap();
         assert!(matches!(shore.cluster.stop_broker(1).await, Err(LocalError::State { .. })));
         shore.cluster.stop_all().await.unwrap();
+    });
+}
+
+#[test]
+fn every_replica_tells_how_far_it_is() {
+    run(async {
+        let shore = Shore::new().await;
+        shore.create("t", 3).await;
+        let producer = shore.producer();
+        shore.send(&producer, "t", 0..10).await;
+        producer.close(PATIENCE).await;
+        let admin = shore.admin();
+        let [(_, view)] = admin.describe_topics(&["t".to_owned()]).await.unwrap().try_into().ok().unwrap();
+        let [reach] = admin.reach(&view.unwrap()).await.try_into().ok().unwrap();
+        assert_eq!(reach.log_ends, BTreeMap::from([(0, 10), (1, 10), (2, 10)]));
+        assert_eq!((reach.earliest, reach.latest), (Some(0), Some(10)));
+        admin.close();
+        shore.cluster.stop_all().await.unwrap();
+    });
+}
+
+#[test]
+fn brokers_in_processes_of_their_own_are_a_cluster_too() {
+    run(async {
+        let data = tempfile::tempdir().unwrap();
+        let command = [env!("CARGO_BIN_EXE_strandline"), "serve", "--for-parent"].map(Into::into);
+        let mut settings = BrokerSettings::new().in_processes(command.to_vec());
+        settings.set("broker.session.timeout.ms", "3000");
+        let cluster = LocalCluster::start(&settings, 3, ("127.0.0.1", 0), data.path()).await.unwrap();
+        cluster.wait_healthy(PATIENCE).await.unwrap();
+        assert!(cluster.is_apart() && cluster.running().is_empty());
+        let pid = cluster.pid(1).unwrap().unwrap();
+        cluster.kill_broker(1).await.unwrap();
+        assert_eq!((cluster.state(1).unwrap(), cluster.exit_code(1).unwrap()), (BrokerState::Stopped, Some(-9)));
+        cluster.change_links(|links| links.partition(&[BTreeSet::from([1]), BTreeSet::from([0, 2])])).await;
+        cluster.change_links(Links::heal).await;
+        cluster.start_broker(1).await.unwrap();
+        assert_ne!(cluster.pid(1).unwrap(), Some(pid));
+        cluster.wait_healthy(PATIENCE).await.unwrap();
+        cluster.stop_all().await.unwrap();
+        assert_eq!(cluster.pid(0).unwrap(), None);
     });
 }

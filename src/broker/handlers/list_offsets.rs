@@ -13,7 +13,8 @@
 //!
 //! Only the leader answers (NOT_LEADER_OR_FOLLOWER). To a follower the latest offset is the log end; to others nothing counts
 //! behind the high watermark, and a leader that does not know yet how far its records are safe says OFFSET_NOT_AVAILABLE
-//! (LEADER_NOT_AVAILABLE before version 5) rather than an offset that went back.
+//! (LEADER_NOT_AVAILABLE before version 5) rather than an offset that went back. Replica id -2, Kafka's own for debugging, is
+//! answered by every replica, as a follower is: so a client learns how far each of them is.
 
 use super::{Context, Outcome, read_error_code};
 use crate::broker::Broker;
@@ -22,6 +23,9 @@ use crate::protocol::ErrorCode;
 use crate::protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
+
+/// The replica id of who wants to know what any replica has.
+const DEBUGGING: i32 = -2;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -42,6 +46,7 @@ pub(super) async fn handle(
             let index = asked.partition_index;
             let reader = match request.replica_id {
                 0.. => Reader::Replica,
+                DEBUGGING => Reader::Anyone,
                 _ if request.isolation_level == 1 => Reader::Committed,
                 _ => Reader::Uncommitted,
             };
@@ -70,6 +75,8 @@ pub(super) async fn handle(
 /// Up to where offsets count.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reader {
+    /// To the log end, of the leader or not.
+    Anyone,
     /// To the log end.
     Replica,
     /// To the high watermark.
@@ -100,9 +107,11 @@ async fn look_up(
     }
     let partition = broker.find_partition(topic, asked.partition_index).await?;
     partition.check_leader_epoch(asked.current_leader_epoch).map_err(|error| error.code())?;
-    partition.check_leader().map_err(|error| error.code())?;
+    if reader != Reader::Anyone {
+        partition.check_leader().map_err(|error| error.code())?;
+    }
     let last = match reader {
-        Reader::Replica => partition.log_end_offset(),
+        Reader::Anyone | Reader::Replica => partition.log_end_offset(),
         Reader::Uncommitted => partition.high_watermark(),
         Reader::Committed => partition.last_stable_offset(),
     };
@@ -110,7 +119,7 @@ async fn look_up(
         5.. => ErrorCode::OFFSET_NOT_AVAILABLE,
         _ => ErrorCode::LEADER_NOT_AVAILABLE,
     };
-    let catches_up = reader != Reader::Replica && partition.is_catching_up();
+    let catches_up = matches!(reader, Reader::Uncommitted | Reader::Committed) && partition.is_catching_up();
     let at = |offset| TimestampOffset { timestamp: -1, offset, leader_epoch: partition.epoch_of(offset) };
     // What is not safe yet is not there.
     let safe = |found: Option<TimestampOffset>| match found {

@@ -8,6 +8,7 @@
 //! | [`over_time`] | how many records a topic got, and when |
 //! | [`reassign`] | move replicas to other brokers |
 //! | [`cluster`] | brokers and log dirs |
+//! | [`replicas`] | how far each replica is |
 //!
 //! A call about several things returns a result for each, in the order they were named: one that fails does not hide the
 //! others. A call that may be tried again is, until `default.api.timeout.ms` is over.
@@ -17,6 +18,7 @@ pub mod configs;
 pub mod groups;
 pub mod over_time;
 pub mod reassign;
+pub mod replicas;
 pub mod topics;
 
 use std::collections::HashMap;

@@ -1,0 +1,45 @@
+//! Whether a cluster is healthy: every broker that runs may lead, and every partition has a leader and all of its replicas that
+//! run in sync. Each broker tells what it sees of that.
+
+use std::sync::Arc;
+
+use crate::broker::Broker;
+use crate::common::ids::NodeId;
+use crate::metadata::Image;
+
+/// What keeps the cluster from being healthy as `broker` sees it, if `running` run.
+pub(super) fn of(broker: &Broker, running: &[NodeId]) -> Option<String> {
+    let ailment = broker.controller().read(|image| ailment(image, running));
+    ailment.map(|what| format!("as broker {} sees it, {what}", broker.node().id))
+}
+
+/// Ends when nothing does any more; never, where the broker stops before.
+pub(super) async fn until_well(broker: &Arc<Broker>, running: &[NodeId]) {
+    let mut news = broker.controller().subscribe();
+    while of(broker, running).is_some() {
+        if news.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn ailment(image: &Image, running: &[NodeId]) -> Option<String> {
+    for id in running {
+        if !image.broker(*id).is_some_and(|broker| broker.is_active()) {
+            return Some(format!("broker {id} is fenced"));
+        }
+    }
+    image.topics().find_map(|topic| {
+        (0..).zip(&topic.partitions).find_map(|(index, partition): (i32, _)| {
+            let name = format!("{}-{index}", topic.name);
+            if partition.leader < 0 {
+                return Some(format!("{name} has no leader"));
+            }
+            if !running.contains(&partition.leader) {
+                return Some(format!("{name} is led by {}, which does not run", partition.leader));
+            }
+            let missing = partition.replicas.iter().find(|id| running.contains(id) && !partition.isr.contains(id));
+            missing.map(|id| format!("broker {id} is not in sync with {name}"))
+        })
+    })
+}

@@ -1,0 +1,148 @@
+"""Disks that fail on purpose: their broker ends, the others go on, nothing that was acknowledged is lost."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+import pytest
+
+import strandline as sl
+
+Isolation: TypeAlias = Literal["thread", "process"]
+
+
+@pytest.fixture(params=["thread", "process"])
+def isolation(request: pytest.FixtureRequest) -> Isolation:
+    """How the brokers are run."""
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def three(isolation: Isolation) -> Iterator[sl.Cluster]:
+    """Three brokers that notice quickly who is gone."""
+    with sl.Cluster(
+        brokers=3,
+        isolation=isolation,
+        broker_session_timeout_ms=2000,
+        broker_heartbeat_interval_ms=500,
+        replica_lag_time_max_ms=2000,
+    ) as cluster:
+        yield cluster
+
+
+def values(cluster: sl.Cluster, topic: str) -> list[int]:
+    """What a topic of one partition holds."""
+    consumer = cluster.consumer(topic, auto_offset_reset="earliest", stop_at_end=True)
+    return [int(message.value or b"") for message in consumer]
+
+
+def leader(cluster: sl.Cluster, topic: str) -> int:
+    """Who leads partition 0."""
+    leads = cluster.topic(topic).describe().partitions[0].leader
+    assert leads is not None
+    return leads
+
+
+@pytest.mark.parametrize("how", ["fail", "fill"])
+@pytest.mark.parametrize("whose", ["leader", "follower"])
+def test_a_broker_whose_disk_fails_ends_and_nothing_is_lost(three: sl.Cluster, how: str, whose: str) -> None:
+    three.create_topic("t", replication_factor=3, min_insync_replicas=2)
+    leads = leader(three, "t")
+    victim = three.brokers[leads if whose == "leader" else (leads + 1) % 3]
+    with three.producer(acks="all") as producer:
+        for number in range(20):
+            producer.send("t", str(number)).result()
+        getattr(three.disk(victim.id), how)()
+        for number in range(20, 40):
+            producer.send("t", str(number)).result()
+        victim.wait_down()
+        assert victim.state == "died"
+        assert "its disk failed, and others can lead" in (victim.reason or "")
+        assert ("No space left on device" if how == "fill" else "Input/output error") in (victim.reason or "")
+        assert victim.exit_code == (None if victim.log == [] else 1)
+        assert leader(three, "t") != victim.id
+        # Its disk is as it was.
+        with pytest.raises((OSError, sl.KafkaError)):
+            victim.start()
+        three.disk(victim.id).heal()
+        victim.start()
+        three.wait_healthy()
+        producer.send("t", "40").result()
+    assert values(three, "t") == list(range(41))
+    # It has caught up.
+    [partition] = three.topic("t").describe().partitions
+    assert partition.log_ends == dict.fromkeys(partition.replicas, 41)
+
+
+def test_a_write_that_was_torn_is_cut_off_and_the_log_goes_on(three: sl.Cluster) -> None:
+    """One write of the leader's log fails half-way: what is behind it then must not be taken for records."""
+    three.create_topic("t", replication_factor=3, min_insync_replicas=2)
+    victim = three.brokers[leader(three, "t")]
+    with three.producer(acks="all") as producer:
+        producer.send("t", "0").result()
+        three.disk(victim.id).fail(files="t-0/*.log", times=1)
+        producer.send("t", "1").result()
+        victim.wait_down()
+        # The one failure is used up.
+        victim.start()
+        three.wait_healthy()
+        producer.send("t", "2").result()
+        for broker in three.brokers:
+            if broker.id != victim.id:
+                broker.stop()
+                broker.start()
+                three.wait_healthy()
+    assert values(three, "t") == [0, 1, 2]
+
+
+def test_the_active_controllers_disk_may_fail(three: sl.Cluster) -> None:
+    controller = three.admin().describe_cluster().controller
+    assert controller is not None
+    three.disk(controller).fail(files="__cluster_metadata-0/*")
+    # Refused, or taken by the next controller.
+    with contextlib.suppress(sl.errors.KafkaStorageError):
+        three.create_topic("t", replication_factor=2)
+    three.brokers[controller].wait_down()
+    three.wait_healthy()
+    three.create_topic("u", replication_factor=2)
+
+
+def test_who_is_alone_refuses_what_it_cannot_write_and_goes_on(isolation: Isolation) -> None:
+    with sl.Cluster(isolation=isolation) as cluster:
+        [alone] = cluster.brokers
+        disk = cluster.disk(alone.id)
+        cluster.create_topic("t")
+        with cluster.producer(retries=0, enable_idempotence=False) as producer:
+            producer.send("t", "0").result()
+            for break_it in (disk.fill, disk.fail):
+                break_it()
+                with pytest.raises(sl.errors.KafkaStorageError):
+                    producer.send("t", "lost").result()
+                assert alone.state == "running"
+                assert values(cluster, "t") == [0]
+                disk.heal()
+            producer.send("t", "1").result()
+        alone.kill()
+        alone.start()
+        assert values(cluster, "t") == [0, 1]
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    with sl.Cluster() as cluster:
+        [alone] = cluster.brokers
+        disk = cluster.disk(alone.id)
+        with pytest.raises(sl.KafkaError, match="there is no broker 7: there are"):
+            cluster.disk(7)
+        with pytest.raises(ValueError, match="times is 0"):
+            disk.fail(times=0)
+        alone.stop()
+        with pytest.raises(RuntimeError, match="does not run"):
+            disk.fail(times=1)
+        assert repr(disk) == f"<Disk of broker {alone.id}>"
+        disk.fill()
+        with pytest.raises(sl.errors.KafkaStorageError, match="No space left on device"):
+            alone.start()
+        disk.heal()
+        alone.start()
+        with pytest.raises(TimeoutError, match=f"broker {alone.id} still runs"):
+            alone.wait_down(timeout=0.01)
