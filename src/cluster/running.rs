@@ -66,7 +66,14 @@ impl BoundBroker {
             return Err(StartError::Listeners(sentence));
         };
         let clients = bind(&settings, endpoint, Listener::Client).await?;
+        let others = !listener::voters(&properties).map_err(StartError::Listeners)?.is_empty()
+            || !listener::bootstrap_servers(&properties).map_err(StartError::Listeners)?.is_empty();
         let controllers = match listener::controllers(&properties).map_err(StartError::Listeners)?.as_slice() {
+            // Apache Kafka's brokers have none, for they fetch the metadata; ours are brought it, wherever they are.
+            [] if others => {
+                let endpoint = Endpoint { name: "CONTROLLER".to_owned(), port: 0, ..endpoint.clone() };
+                Some(bind(&settings, &endpoint, Listener::Controller).await?)
+            }
             [] => None,
             [endpoint] => Some(bind(&settings, endpoint, Listener::Controller).await?),
             several => {
@@ -111,7 +118,7 @@ impl BoundBroker {
     /// [`StartError::Open`], [`StartError::Join`], [`StartError::Listeners`].
     pub async fn start(self, voters: Vec<Voter>) -> Result<RunningBroker, StartError> {
         let BoundBroker { settings, properties, clients, controllers } = self;
-        let here = controllers.as_ref().map(|server| (server.address().ip().to_string(), server.address().port()));
+        let here = controllers.as_ref().map(|server| controllers_told(&properties, server.address())).transpose()?;
         let broker = Broker::open(BrokerOptions {
             properties: properties.clone(),
             clock: settings.clock.clone(),
@@ -155,7 +162,7 @@ pub struct RunningBroker {
 
 impl RunningBroker {
     /// Binds and starts a broker on the current tokio runtime; it serves when this returns. Its first controllers are those of
-    /// `controller.quorum.voters`, or itself.
+    /// `controller.quorum.voters`, or those whom the bootstrap servers know, or itself.
     ///
     /// # Errors
     /// As [`BoundBroker::bind`] and [`BoundBroker::start`].
@@ -205,6 +212,18 @@ impl RunningBroker {
     }
 }
 
+/// Where other nodes reach the listener for controllers.
+fn controllers_told(properties: &Values, address: SocketAddr) -> Result<(String, u16), StartError> {
+    let (host, port) = listener::told_controller(properties, &address.ip().to_string(), address.port())
+        .map_err(StartError::Listeners)?;
+    Ok((if host.is_empty() { nodename() } else { host }, port))
+}
+
+/// This machine's own name.
+fn nodename() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// What clients are told: `advertised.listeners`, or what was bound, with the real port and a real host.
 fn told(properties: &Values, address: SocketAddr) -> Result<(String, u16), String> {
     let endpoints = advertised(properties)?;
@@ -215,7 +234,7 @@ fn told(properties: &Values, address: SocketAddr) -> Result<(String, u16), Strin
         (true, true) if !endpoint.host.is_empty() => {
             return Err(format!("advertised.listeners names {}: clients cannot connect to it", endpoint.host));
         }
-        (true, _) => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        (true, _) => nodename(),
         (false, _) => endpoint.host.clone(),
     };
     Ok((host, port))

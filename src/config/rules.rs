@@ -78,9 +78,19 @@ fn quorum_rules(values: &Values) -> Option<String> {
     };
     let id = node_id(values);
     let votes = voters.iter().any(|(voter, ..)| *voter == id);
-    if voters.is_empty() && !has("controller") {
-        let must = "a node without controller must be told who has that role in controller.quorum.voters";
+    let servers = match listener::bootstrap_servers(values) {
+        Ok(servers) => servers,
+        Err(sentence) => return Some(sentence),
+    };
+    if voters.is_empty() && servers.is_empty() && !has("controller") {
+        let must = "a node without controller must be told where those are that have that role, in \
+                    controller.quorum.bootstrap.servers";
         return Some(format!("process.roles is {text}: {must}"));
+    }
+    if values.get(broker::CONTROLLER_QUORUM_AUTO_JOIN_ENABLE) && !has("controller") {
+        return Some(format!(
+            "controller.quorum.auto.join.enable is true and process.roles is {text}: only a controller can have a vote"
+        ));
     }
     if !voters.is_empty() && votes != has("controller") {
         let (is, must) = if votes { ("is", "broker,controller") } else { ("is not", "broker") };
@@ -88,11 +98,10 @@ fn quorum_rules(values: &Values) -> Option<String> {
             "node.id {id} {is} among controller.quorum.voters and process.roles is {text}: it must be {must}"
         ));
     }
-    let alone = voters.iter().all(|(voter, ..)| *voter == id);
-    if !alone && listener::controllers(values).is_ok_and(|listeners| listeners.is_empty()) {
+    let alone = voters.iter().all(|(voter, ..)| *voter == id) && servers.is_empty();
+    if !alone && has("controller") && listener::controllers(values).is_ok_and(|listeners| listeners.is_empty()) {
         return Some(
-            "controller.quorum.voters names others: listeners must have one for them too, which controller.listener.names \
-             names"
+            "there are other nodes: listeners must have one for them too, which controller.listener.names names"
                 .to_owned(),
         );
     }

@@ -161,7 +161,7 @@ fn keys_that_do_not_go_together_are_refused() {
         "topic \"flights\": min.compaction.lag.ms is 20 and max.compaction.lag.ms is 10: the first must not be larger"
     );
     assert!(broker_error(&[("node.id", "1"), ("broker.id", "2")]).contains("they must agree"));
-    assert!(broker_error(&[("process.roles", "broker")]).contains("must be told who has that role"));
+    assert!(broker_error(&[("process.roles", "broker")]).contains("must be told where those are that have that role"));
     assert!(broker_error(&[("process.roles", "controller")]).contains("it must hold broker"));
     let voters = ("controller.quorum.voters", "1@a:9093,2@b:9093,3@c:9093");
     assert!(broker_error(&[voters, ("node.id", "7")]).contains("is not among controller.quorum.voters"));

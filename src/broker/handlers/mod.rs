@@ -99,6 +99,7 @@ served! {
     QuorumVote => quorum_vote;
     QuorumAppend => quorum_append;
     QuorumSnapshot => quorum_snapshot;
+    QuorumHello => quorum_hello;
 }
 
 /// Who asks, and in which version.
