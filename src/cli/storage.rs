@@ -137,7 +137,7 @@ impl Format {
                             specify controller.quorum.bootstrap.servers instead.";
             return Err(Failure::Sentence(sentence.to_owned()));
         }
-        let controls = values.get(key::PROCESS_ROLES).iter().any(|role| role == "controller");
+        let controls = listener::has_role(values, "controller");
         if self.standalone {
             return if controls {
                 Ok(Some(vec![itself(values)?]))

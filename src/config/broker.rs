@@ -32,7 +32,7 @@ keys! {
     NODE_ID: Int = "node.id", (1), AtLeast(0), High, Honoured;
     /// The old name of `node.id`; when both are set they must agree.
     BROKER_ID: Int = "broker.id", (-1), SpecialOrAtLeast(-1, "follow node.id", 0), High, Honoured;
-    /// What this process is. One process is both, for now.
+    /// What this node is: a broker, a controller, or both.
     PROCESS_ROLES: List = "process.roles", ("broker,controller"), OneOf(&["broker", "controller"]), High, Honoured;
     /// Where the broker listens: NAME://host:port, an empty host for every address, port 0 for any free one.
     LISTENERS: List = "listeners", ("PLAINTEXT://:9092"), Any, High, Honoured;

@@ -104,8 +104,12 @@ pub fn names_itself_alone(values: &Values) -> Result<Option<(String, u16)>, Stri
     let (told, at) = told_controller(values, &own.host, own.port)?;
     let is_local = |host: &str| matches!(host, "localhost" | "127.0.0.1" | "::1");
     let is_it = *host == told || *host == own.host || is_local(host) && (is_local(&told) || told.is_empty());
-    let controls = values.get(broker::PROCESS_ROLES).iter().any(|role| role == "controller");
-    Ok((controls && *port == at && is_it).then(|| (host.clone(), *port)))
+    Ok((has_role(values, "controller") && *port == at && is_it).then(|| (host.clone(), *port)))
+}
+
+/// Whether `process.roles` holds this one.
+pub fn has_role(values: &Values, role: &str) -> bool {
+    values.get(broker::PROCESS_ROLES).iter().any(|known| known == role)
 }
 
 /// `host:port`; a host that is an IPv6 address stands in brackets.
@@ -157,6 +161,15 @@ pub(super) fn check(values: &Values) -> Option<String> {
 
 fn try_check(values: &Values) -> Result<(), String> {
     let bound = bound(values)?;
+    if !has_role(values, "broker") {
+        return match bound.first() {
+            Some(endpoint) => Err(format!(
+                "listeners has {endpoint} and process.roles is controller: a node that is no broker has no clients, and \
+                 listeners must have those alone that controller.listener.names names"
+            )),
+            None => Ok(()),
+        };
+    }
     if bound.is_empty() {
         return Err("listeners is empty but for the controller's: it must name one for clients".to_owned());
     }

@@ -64,14 +64,11 @@ fn broker_rules(values: &Values) -> Option<String> {
     listener::check(values)
 }
 
-/// Every node is a broker; one that is among the voters is a controller too, and any other one follows them.
+/// A node is a broker, a controller, or both; one that is named among the voters is a controller.
 fn quorum_rules(values: &Values) -> Option<String> {
     let roles = values.get(broker::PROCESS_ROLES);
     let has = |role: &str| roles.iter().any(|known| known == role);
     let text = roles.join(",");
-    if !has("broker") {
-        return Some(format!("process.roles is {text}: it must hold broker, for there are no nodes without one yet"));
-    }
     let voters = match listener::voters(values) {
         Ok(voters) => voters,
         Err(sentence) => return Some(sentence),
@@ -93,12 +90,12 @@ fn quorum_rules(values: &Values) -> Option<String> {
         ));
     }
     if !voters.is_empty() && votes != has("controller") {
-        let (is, must) = if votes { ("is", "broker,controller") } else { ("is not", "broker") };
+        let (is, must) = if votes { ("is", "hold controller") } else { ("is not", "be broker") };
         return Some(format!(
-            "node.id {id} {is} among controller.quorum.voters and process.roles is {text}: it must be {must}"
+            "node.id {id} {is} among controller.quorum.voters and process.roles is {text}: it must {must}"
         ));
     }
-    let alone = voters.iter().all(|(voter, ..)| *voter == id) && servers.is_empty();
+    let alone = has("broker") && voters.iter().all(|(voter, ..)| *voter == id) && servers.is_empty();
     if !alone && has("controller") && listener::controllers(values).is_ok_and(|listeners| listeners.is_empty()) {
         return Some(
             "there are other nodes: listeners must have one for them too, which controller.listener.names names"

@@ -61,7 +61,7 @@ impl Core {
 
     async fn found_with_others(&self) {
         if !self.is_new_to_all().await {
-            tracing::warn!(node = self.node.id, "the cluster is there already: this log dir is new to it");
+            tracing::info!(node = self.node.id, "the cluster has begun already");
             return;
         }
         // One whose turn is later begins where those before it do not.

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use strandline::log::fs::RealFs;
 use strandline::log::meta_properties::MetaProperties;
 use strandline::protocol::ErrorCode;
+use strandline::protocol::messages::describe_cluster::DescribeClusterRequest;
 use strandline::protocol::messages::describe_quorum::{
     DescribeQuorumRequest, PartitionData, PartitionQuorum, ReplicaState, TopicData,
 };
 use tempfile::TempDir;
 
-use crate::wire::Wire;
+use crate::wire::{Wire, batch};
 
 pub(crate) const CLUSTER: &str = "MkU3OEVBNTcwNTJENDM2Qg";
 /// What comes about takes no longer.
@@ -254,4 +255,139 @@ fn nodes_that_know_a_bootstrap_server_become_observers() {
     third.start();
     third.until_quorum(&[1], &[2, 3]);
     assert_eq!(third.wire().create("ebb"), ErrorCode::NONE);
+}
+
+/// Three nodes that are controllers only and were formatted together, and brokers that know them.
+struct Apart {
+    controllers: Vec<Node>,
+    brokers: Vec<Node>,
+    _folder: TempDir,
+}
+
+impl Apart {
+    fn start(brokers: i32) -> Apart {
+        let folder = tempfile::tempdir().unwrap();
+        let mut controllers: Vec<Node> = (101..=103).map(|id| Node::new(&folder, id, "controller", &[])).collect();
+        let servers: Vec<String> = controllers.iter().map(Node::controller).collect();
+        let servers = servers.join(",");
+        let directory = |id| strandline::common::ids::Uuid([id as u8; 16]);
+        let voters = controllers.iter().map(|node| format!("{}@{}:{}", node.id, node.controller(), directory(node.id)));
+        let voters = voters.collect::<Vec<_>>().join(",");
+        for node in &mut controllers {
+            node.set("controller.quorum.bootstrap.servers", &servers);
+            node.formatted(&["--initial-controllers", &voters]);
+            node.spawn();
+        }
+        controllers.iter_mut().for_each(Node::until_ready);
+        let own = [("controller.quorum.bootstrap.servers", servers.as_str())];
+        let mut brokers: Vec<Node> = (1..=brokers).map(|id| Node::new(&folder, id, "broker", &own)).collect();
+        for node in &mut brokers {
+            node.formatted(&[]);
+            node.spawn();
+        }
+        brokers.iter_mut().for_each(Node::until_ready);
+        Apart { controllers, brokers, _folder: folder }
+    }
+
+    /// The place of the active controller.
+    fn active(&self) -> usize {
+        let leader = self.brokers[0].quorum().leader_id;
+        self.controllers.iter().position(|node| node.id == leader).unwrap()
+    }
+
+    /// Writes to a topic, wherever it is led.
+    fn produce(&self, topic: &str) {
+        until("somebody leads", || {
+            let written = |node: &Node| node.wire().produce(topic, batch(&["a"])).error_code == ErrorCode::NONE;
+            self.brokers.iter().any(written)
+        });
+    }
+
+    /// The brokers that are not fenced.
+    fn live(&self) -> Vec<i32> {
+        let request = DescribeClusterRequest { include_fenced_brokers: true, endpoint_type: 1, ..Default::default() };
+        let response = self.brokers[0].wire().call(&request, 2).unwrap();
+        response.brokers.iter().filter(|broker| !broker.is_fenced).map(|broker| broker.broker_id).collect()
+    }
+}
+
+#[test]
+fn controllers_apart_from_their_brokers_are_replaced_at_once() {
+    let mut cluster = Apart::start(2);
+    assert_eq!(cluster.brokers[1].wire().create("before"), ErrorCode::NONE);
+    cluster.brokers[0].until_quorum(&[101, 102, 103], &[1, 2]);
+    assert_eq!(cluster.live(), [1, 2]);
+    // A controller tells of controllers, and of nothing else.
+    let mut wire = Wire::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, cluster.controllers[0].controller_port)));
+    let told = wire.call(&DescribeClusterRequest { endpoint_type: 2, ..Default::default() }, 1).unwrap();
+    assert_eq!(told.brokers.iter().map(|one| one.broker_id).collect::<Vec<_>>(), [101, 102, 103]);
+    let brokers = wire.call(&DescribeClusterRequest { endpoint_type: 1, ..Default::default() }, 1).unwrap();
+    assert_eq!(brokers.error_code, ErrorCode::MISMATCHED_ENDPOINT_TYPE);
+
+    let active = cluster.active();
+    cluster.controllers[active].kill();
+    let began = Instant::now();
+    assert_eq!(cluster.brokers[0].wire().create("after"), ErrorCode::NONE);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "a topic took {took:?} after the active controller was killed");
+    assert_eq!(cluster.live(), [1, 2], "the brokers live on");
+    cluster.produce("before");
+
+    // A minority changes nothing, and goes on when it is none any more.
+    let second = cluster.active();
+    assert_ne!(second, active);
+    cluster.controllers[second].kill();
+    let mut wire = cluster.brokers[0].wire();
+    assert!(wire.stream.set_read_timeout(Some(Duration::from_secs(3))).is_ok());
+    let request = DescribeQuorumRequest::default();
+    wire.call(&request, 2).expect_err("nobody leads");
+    cluster.produce("before");
+    cluster.controllers[active].start();
+    assert_eq!(cluster.brokers[0].wire().create("again"), ErrorCode::NONE);
+    cluster.controllers[second].start();
+    cluster.brokers[0].until_quorum(&[101, 102, 103], &[1, 2]);
+    assert_eq!(cluster.live(), [1, 2]);
+}
+
+#[test]
+fn a_voter_that_lost_its_data_dir_comes_back_and_gets_its_vote() {
+    let mut cluster = Apart::start(1);
+    assert_eq!(cluster.brokers[0].wire().create("tide"), ErrorCode::NONE);
+    let lost = (cluster.active() + 1) % 3;
+    let old = cluster.controllers[lost].directory_id();
+    cluster.controllers[lost].kill();
+    std::fs::remove_dir_all(&cluster.controllers[lost].dir).unwrap();
+    cluster.controllers[lost].formatted(&["--no-initial-controllers"]);
+    cluster.controllers[lost].start();
+    let id = cluster.controllers[lost].id;
+    let new = cluster.controllers[lost].directory_id();
+    // It is refused until its old vote is taken.
+    let server = format!("127.0.0.1:{}", cluster.brokers[0].port);
+    let tool = |args: &[&str], node: Option<&Node>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_strandline"));
+        command.args(["cluster"]).args(args);
+        if let Some(node) = node {
+            command.args(&node.options);
+        }
+        said(&command.output().unwrap())
+    };
+    let (id_text, old_text) = (id.to_string(), old.to_string());
+    let remove = ["remove-voter", "-i", &id_text, "-d", &old_text, "-b", &server];
+    assert_eq!(tool(&remove, None), (Some(0), format!("Removed KRaft controller {id} with directory id {old}\n")));
+    assert!(tool(&remove, None).1.contains("VOTER_NOT_FOUND"));
+    let mut left: Vec<i32> = vec![101, 102, 103];
+    left.retain(|one| *one != id);
+    cluster.brokers[0].until_quorum(&left, &[1, id]);
+    let controllers = cluster.controllers[(lost + 1) % 3].controller();
+    let added = tool(&["add-voter", "-C", &controllers], Some(&cluster.controllers[lost]));
+    let endpoint = cluster.controllers[lost].controller();
+    let expected = format!("Added controller {id} with directory id {new} and endpoints: CONTROLLER://{endpoint}\n");
+    assert_eq!(added, (Some(0), expected));
+    cluster.brokers[0].until_quorum(&[101, 102, 103], &[1]);
+    let status = tool(&["status", "-b", &server], None).1;
+    assert!(status.contains("Quorum of 3 voters and 1 observer"), "{status}");
+    // Its vote counts.
+    let active = cluster.active();
+    cluster.controllers[(0..3).find(|place| *place != lost && *place != active).unwrap()].kill();
+    assert_eq!(cluster.brokers[0].wire().create("ebb"), ErrorCode::NONE);
 }

@@ -5,8 +5,8 @@
 //!   3  flexible: the client's software name and version; features     4  features with a minimum of 0
 //!
 //! Rules
-//!   the list derives from the table of handlers: what is not served is not in it, and what brokers and controllers have
-//!   among themselves is only told on a controller's listener
+//!   the list derives from the table of handlers: what is not served is not in it. What brokers and controllers have among
+//!   themselves is only told on a controller's listener, and what brokers alone answer only on the other
 
 use super::{Context, Outcome};
 use crate::broker::{Broker, Listener};
@@ -60,7 +60,10 @@ pub(super) fn unsupported(listener: Listener) -> ApiVersionsResponse {
 fn served(listener: Listener) -> Vec<ApiVersion> {
     let mut keys: Vec<ApiVersion> = super::SERVED
         .iter()
-        .filter(|key| listener == Listener::Controller || !key.spec().internal)
+        .filter(|key| match listener {
+            Listener::Controller => super::is_for_controllers(**key),
+            Listener::Client => !key.spec().internal,
+        })
         .map(|key| {
             let versions = key.spec().advertised;
             ApiVersion {

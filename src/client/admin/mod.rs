@@ -8,6 +8,7 @@
 //! | [`over_time`] | how many records a topic got, and when |
 //! | [`reassign`] | move replicas to other brokers |
 //! | [`cluster`] | brokers and log dirs |
+//! | [`quorum`] | the controllers: who votes, and how far each is |
 //!
 //! A call about several things returns a result for each, in the order they were named: one that fails does not hide the
 //! others. A call that may be tried again is, until `default.api.timeout.ms` is over.
@@ -16,6 +17,7 @@ pub mod cluster;
 pub mod configs;
 pub mod groups;
 pub mod over_time;
+pub mod quorum;
 pub mod reassign;
 pub mod topics;
 

@@ -58,17 +58,25 @@ impl Coast {
         soon(leader(&nodes)).await
     }
 
-    /// Waits until the leader counts these as voters and those as observers.
+    /// Waits until the leader counts these as voters and those as observers, and nothing of that can be taken back.
     async fn stands(&self, lead: &Controller, voters: &[NodeId], observers: &[NodeId]) {
         let ids = |replicas: &[ReplicaView]| replicas.iter().map(|replica| replica.voter.id).collect::<Vec<_>>();
-        let mut metrics = lead.core.raft().server_metrics();
+        let (mut metrics, mut applied) = (lead.core.raft().server_metrics(), lead.core.state.applied.subscribe());
         let so = async {
             loop {
                 let view = lead.quorum();
-                if (ids(&view.voters), ids(&view.observers)) == (voters.to_vec(), observers.to_vec()) {
+                let (is_one, since) = {
+                    let membership = &metrics.borrow_and_update().membership_config;
+                    (membership.membership().get_joint_config().len() == 1, *membership.log_id())
+                };
+                let is_done = is_one && *applied.borrow_and_update() >= since;
+                if is_done && (ids(&view.voters), ids(&view.observers)) == (voters.to_vec(), observers.to_vec()) {
                     return;
                 }
-                metrics.changed().await.unwrap();
+                tokio::select! {
+                    changed = metrics.changed() => changed.unwrap(),
+                    changed = applied.changed() => changed.unwrap(),
+                }
             }
         };
         soon(so).await;
