@@ -112,7 +112,10 @@ impl Broker {
                 .collect(),
             rack: self.node.rack.clone(),
             log_dirs: wish.log_dirs,
-            previous_broker_epoch: self.epoch(),
+            previous_broker_epoch: match self.epoch() {
+                -1 => self.replicas.dir().previous_broker_epoch().unwrap_or(-1),
+                epoch => epoch,
+            },
             ..Default::default()
         };
         loop {
@@ -121,6 +124,7 @@ impl Broker {
                 Ok(response) => match response.error_code {
                     ErrorCode::NONE => {
                         self.lifecycle.epoch.store(response.broker_epoch, Ordering::Release);
+                        self.replicas.registered(response.broker_epoch);
                         return Ok(());
                     }
                     // The last start of this broker may not be known to be over yet.

@@ -127,7 +127,8 @@ impl Broker {
             },
             timing: QuorumTiming::of(&properties),
         };
-        let controller = Controller::start(&dir, quorum, plan::bootstrap).await?;
+        let min_isr = properties.get(key::MIN_INSYNC_REPLICAS);
+        let controller = Controller::start(&dir, quorum, || plan::bootstrap(min_isr)).await?;
         let values = controller.read(|image| plan::broker_values(image, &properties, node_id))?;
         let node = Node {
             id: node_id,

@@ -184,7 +184,7 @@ keys! {
     /// Default of the topics' `segment.ms`, in hours.
     LOG_ROLL_HOURS: Int = "log.roll.hours", (168), AtLeast(1), High, Honoured;
     /// Default of the topics' `unclean.leader.election.enable`.
-    UNCLEAN_LEADER_ELECTION_ENABLE: Bool = "unclean.leader.election.enable", (false), Any, High, Support::NotYet, ClusterWide;
+    UNCLEAN_LEADER_ELECTION_ENABLE: Bool = "unclean.leader.election.enable", (false), Any, High, Honoured, ClusterWide;
 
     // The log's own work.
 

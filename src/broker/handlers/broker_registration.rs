@@ -46,6 +46,7 @@ pub(super) async fn handle(
             .collect(),
         rack: request.rack,
         log_dirs: request.log_dirs,
+        previous_epoch: request.previous_broker_epoch,
         features: request
             .features
             .into_iter()
