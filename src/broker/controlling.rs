@@ -8,7 +8,8 @@
 //!                          be what broke, and the session decides.
 //! ```
 //! Every `leader.imbalance.check.interval.seconds` the partitions whose first replica is in sync and does not lead go back to it
-//! (`auto.leader.rebalance.enable`).
+//! (`auto.leader.rebalance.enable`). Where nobody may lead a partition, and `unclean.leader.election.enable` of its topic allows it,
+//! any replica that is there does, with the records that it has.
 //!
 //! All of it lasts as long as this node is in office. Of itself it needs no sign of life: when its clock leaps, it lives.
 
@@ -21,8 +22,10 @@ use tokio::sync::Notify;
 use super::{Broker, Connection, probe};
 use crate::common::ids::NodeId;
 use crate::config::broker as key;
+use crate::config::topic as topic_key;
+use crate::controller::Applied;
 use crate::controller::sessions::Sessions;
-use crate::metadata::{Image, plan};
+use crate::metadata::{Image, MetadataRecord, ResourceType, plan};
 
 /// How many leaders change at once at most, as in Apache Kafka: each is a change that clients must hear of.
 const MOST_ELECTED_AT_ONCE: usize = 1_000;
@@ -61,7 +64,47 @@ pub(super) fn start(broker: &Arc<Broker>) {
 impl Broker {
     /// Does what the active controller does; ends only when it is dropped.
     async fn in_office(self: &Arc<Self>) {
-        tokio::join!(self.watch_over_brokers(), self.balance_leaders());
+        tokio::join!(self.watch_over_brokers(), self.balance_leaders(), self.elect_unclean_leaders());
+    }
+
+    /// Lets replicas lead that may lack records, where the topic allows that, as soon as nobody else may.
+    async fn elect_unclean_leaders(&self) {
+        let mut news = self.controller.subscribe();
+        while let Some(applied) = news.recv().await {
+            let mut concerns = may_want_leaders(&applied);
+            while let Ok(applied) = news.try_recv() {
+                concerns |= may_want_leaders(&applied);
+            }
+            while concerns && self.elect_unclean().await {}
+        }
+    }
+
+    /// Lets some of them lead; tells whether there may be more.
+    async fn elect_unclean(&self) -> bool {
+        let values = self.values();
+        let decide = move |image: &Image| {
+            let allows = |topic: &str| {
+                let own = image.configs(ResourceType::Topic, topic);
+                let own = own.and_then(|configs| configs.get(topic_key::UNCLEAN_LEADER_ELECTION_ENABLE.name()));
+                own.map_or_else(|| values.get(key::UNCLEAN_LEADER_ELECTION_ENABLE), |value| value == "true")
+            };
+            let records = plan::elect_unclean(image, allows, MOST_ELECTED_AT_ONCE);
+            Ok((records.len(), records))
+        };
+        match self.change(decide, false).await {
+            Ok(0) => false,
+            Ok(count) => {
+                tracing::warn!(
+                    partitions = count,
+                    "replicas lead that may lack records: unclean.leader.election.enable"
+                );
+                count == MOST_ELECTED_AT_ONCE
+            }
+            Err(refusal) => {
+                tracing::warn!(%refusal, "no replica out of sync could be elected");
+                false
+            }
+        }
     }
 
     /// Lets preferred leaders lead again, from time to time.
@@ -182,5 +225,20 @@ impl Broker {
         if let Err(refusal) = fenced {
             tracing::warn!(broker = id, %refusal, "a broker could not be fenced");
         }
+    }
+}
+
+/// Whether a partition may want a leader after this, or may have one that it could not have before.
+fn may_want_leaders(applied: &Applied) -> bool {
+    let concerns = |record: &MetadataRecord| match record {
+        MetadataRecord::PartitionChange(change) => change.leader == plan::NO_LEADER,
+        MetadataRecord::BrokerRegistrationChange(change) => change.fenced == -1,
+        MetadataRecord::RegisterBroker(broker) => !broker.fenced,
+        MetadataRecord::Config(_) => true,
+        _ => false,
+    };
+    match applied {
+        Applied::Snapshot => true,
+        Applied::Records { records, .. } => records.iter().any(concerns),
     }
 }

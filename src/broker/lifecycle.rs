@@ -32,9 +32,6 @@ const JOINING: Duration = Duration::from_millis(20);
 /// How long a broker that stops waits for others to take over.
 const LEAVING: Duration = Duration::from_secs(10);
 
-/// The listener by which the metadata comes to a broker that observes the quorum; it stands behind those for clients.
-pub(super) const CONTROLLER_LISTENER: &str = "CONTROLLER";
-
 /// This start of the broker, as the controller knows it.
 #[derive(Debug)]
 pub(super) struct Lifecycle {
@@ -90,12 +87,6 @@ impl Broker {
         let (host, port) = self.endpoint();
         let port = u16::try_from(port).unwrap_or(0);
         let wish = Registration::new(self.node.id, (&host, port), self.node.directory_id);
-        let controllers = self.controller_listener.clone().map(|(host, port)| Listener {
-            name: Str::from_static(CONTROLLER_LISTENER),
-            host,
-            port,
-            security_protocol: 0,
-        });
         let request = BrokerRegistrationRequest {
             broker_id: wish.id,
             cluster_id: self.node.cluster_id.clone(),
@@ -109,7 +100,6 @@ impl Broker {
                     port: end.port,
                     security_protocol: end.security_protocol,
                 })
-                .chain(controllers)
                 .collect(),
             features: wish
                 .features
@@ -122,7 +112,10 @@ impl Broker {
                 .collect(),
             rack: self.node.rack.clone(),
             log_dirs: wish.log_dirs,
-            previous_broker_epoch: self.epoch(),
+            previous_broker_epoch: match self.epoch() {
+                -1 => self.replicas.dir().previous_broker_epoch().unwrap_or(-1),
+                epoch => epoch,
+            },
             ..Default::default()
         };
         loop {
@@ -131,6 +124,7 @@ impl Broker {
                 Ok(response) => match response.error_code {
                     ErrorCode::NONE => {
                         self.lifecycle.epoch.store(response.broker_epoch, Ordering::Release);
+                        self.replicas.registered(response.broker_epoch);
                         return Ok(());
                     }
                     // The last start of this broker may not be known to be over yet.

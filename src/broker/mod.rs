@@ -132,8 +132,6 @@ pub struct Broker {
     fetch_sessions: FetchSessions,
     follower_sessions: FollowerSessions,
     endpoint: OnceLock<(Str, i32)>,
-    /// Where other controllers reach it, if they do.
-    controller_listener: Option<(Str, u16)>,
     doors: Doors,
     to_controller: ToController,
     lifecycle: Lifecycle,

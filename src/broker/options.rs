@@ -18,11 +18,11 @@ use super::topics::ProducerIds;
 use super::{Broker, Node, background, controlling, publisher, replication};
 use crate::client::Doors;
 use crate::common::clock::SharedClock;
-use crate::common::ids::NodeId;
+use crate::common::ids::{NodeId, Timestamp, Uuid};
 use crate::common::shutdown::Shutdown;
 use crate::common::transport::SharedTransport;
-use crate::config::{ConfigError, Values, broker as key, rules};
-use crate::controller::{Controller, ControllerError, ControllerOptions, QuorumTiming, SnapshotLimits, Voter};
+use crate::config::{ConfigError, Values, broker as key, listener, rules};
+use crate::controller::{self, Controller, ControllerError, ControllerOptions, QuorumTiming, SnapshotLimits, Voter};
 use crate::log::fs::FileSystem;
 use crate::log::meta_properties::MetaProperties;
 use crate::log::{Handles, LogDir, StorageError};
@@ -50,7 +50,8 @@ pub struct BrokerOptions {
     pub cluster_id: Option<String>,
     /// Where its listener for other controllers and brokers is, if it has one.
     pub controller_listener: Option<(String, u16)>,
-    /// The first voters of its cluster; none where it is alone.
+    /// The first voters of its cluster, where `controller.quorum.voters` or whoever starts it says so. Else they are those whom
+    /// the log dir was formatted with, or found by the bootstrap servers; where there are none of these it is alone.
     pub voters: Vec<Voter>,
     /// Whether changes of the metadata are synced before they take effect: not for data that goes away with the broker.
     pub durable: bool,
@@ -80,12 +81,19 @@ impl Broker {
         let BrokerOptions { properties, clock, socket_clock, transport, file_system, durable, .. } = options;
         let disk_failures = DiskFailures::default();
         let file_system = disk_failures.watch(file_system);
+        let servers = listener::bootstrap_servers(&properties).map_err(OpenError::Unsupported)?;
         let doors = Doors { transport, clock: socket_clock.clone(), runtime: tokio::runtime::Handle::current() };
         let node_id = rules::node_id(&properties);
         let opening = {
             let (dirs, cluster_id) = (rules::data_dirs(&properties), options.cluster_id);
-            let alone = options.voters.iter().all(|voter| voter.id == node_id);
-            blocking(move || open_dir(&dirs, node_id, cluster_id.as_deref(), alone, file_system))
+            let opening = Opening {
+                node_id,
+                cluster_id,
+                alone: options.voters.iter().all(|voter| voter.id == node_id) && servers.is_empty(),
+                itself: listener::names_itself_alone(&properties).map_err(OpenError::Unsupported)?,
+                now: clock.now(),
+            };
+            blocking(move || opening.open_dir(&dirs, file_system))
         };
         let (dir, meta) = opening.await?;
         // A voter is where the others were told; only it may be bound to every address.
@@ -93,11 +101,24 @@ impl Broker {
         let told = told.map(|voter| (voter.host.clone(), voter.port));
         let (host, port) = told.or(options.controller_listener).unwrap_or_default();
         let node = Voter { id: node_id, directory_id: meta.directory_id, host, port };
-        let others = options.voters.iter().filter(|voter| voter.id != node_id).cloned().collect();
-        let controller_listener = (node.port != 0).then(|| (Str::from(node.host.as_str()), node.port));
+        let others = options.voters.iter().filter(|voter| voter.id != node_id).cloned();
+        // Their ids are not known, and must not be one another's.
+        let unknown = (2..).zip(&servers).map(|(id, (host, port))| Voter {
+            id: -id,
+            host: host.clone(),
+            port: *port,
+            ..Default::default()
+        });
+        let others = others.chain(unknown).collect();
         let quorum = ControllerOptions {
-            voters: if options.voters.is_empty() { vec![node.clone()] } else { options.voters },
+            voters: match options.voters.is_empty() && servers.is_empty() {
+                true => vec![node.clone()],
+                false => options.voters,
+            },
             node,
+            cluster_id: Some(meta.cluster_id.clone()),
+            bootstrap_servers: servers,
+            wants_vote: properties.get(key::CONTROLLER_QUORUM_AUTO_JOIN_ENABLE),
             doors: doors.clone(),
             network: None,
             clock: clock.clone(),
@@ -109,7 +130,8 @@ impl Broker {
             },
             timing: QuorumTiming::of(&properties),
         };
-        let controller = Controller::start(&dir, quorum, plan::bootstrap).await?;
+        let min_isr = properties.get(key::MIN_INSYNC_REPLICAS);
+        let controller = Controller::start(&dir, quorum, || plan::bootstrap(min_isr)).await?;
         let values = controller.read(|image| plan::broker_values(image, &properties, node_id))?;
         let node = Node {
             id: node_id,
@@ -137,7 +159,6 @@ impl Broker {
             follower_sessions: FollowerSessions::new(slots),
             endpoint: OnceLock::new(),
             to_controller: ToController::new(doors.clone(), others),
-            controller_listener,
             doors,
             lifecycle: Lifecycle::default(),
             published: Published::default(),
@@ -201,31 +222,52 @@ impl Broker {
     }
 }
 
-/// The data dir that the properties name, held, and whose it is.
-fn open_dir(
-    dirs: &[String],
+/// How a data dir is opened.
+struct Opening {
     node_id: NodeId,
-    cluster_id: Option<&str>,
+    cluster_id: Option<String>,
+    /// Whether there are no others.
     alone: bool,
-    file_system: Arc<dyn FileSystem>,
-) -> Result<(LogDir, MetaProperties), OpenError> {
-    let [dir] = dirs else {
-        let sentence = format!("log.dirs names {} folders: this broker keeps its records in one", dirs.len());
-        return Err(OpenError::Unsupported(sentence));
-    };
-    let handles = Handles::new(file_system, MAX_OPEN_FILES);
-    let root = PathBuf::from(dir);
-    if !alone && cluster_id.is_none() && MetaProperties::read(handles.fs().as_ref(), &root)?.is_none() {
-        // Each node would make up an id of its own.
-        let sentence = format!(
-            "{} is not formatted, and there are other nodes: strandline format --cluster-id ID",
-            root.display()
-        );
-        return Err(OpenError::Unsupported(sentence));
+    /// Where it is, for a node whose only bootstrap server it is itself.
+    itself: Option<(String, u16)>,
+    now: Timestamp,
+}
+
+impl Opening {
+    /// The data dir that the properties name, held, and whose it is.
+    fn open_dir(
+        self,
+        dirs: &[String],
+        file_system: Arc<dyn FileSystem>,
+    ) -> Result<(LogDir, MetaProperties), OpenError> {
+        let Opening { node_id, cluster_id, alone, itself, now } = self;
+        let [dir] = dirs else {
+            let sentence = format!("log.dirs names {} folders: this broker keeps its records in one", dirs.len());
+            return Err(OpenError::Unsupported(sentence));
+        };
+        let handles = Handles::new(file_system, MAX_OPEN_FILES);
+        let root = PathBuf::from(dir);
+        let is_new = MetaProperties::read(handles.fs().as_ref(), &root)?.is_none();
+        if is_new && !alone && itself.is_none() && cluster_id.is_none() {
+            // Each node would make up an id of its own.
+            let sentence = format!(
+                "{} is not formatted, and there are other nodes: strandline format --cluster-id ID, as for Apache Kafka",
+                root.display()
+            );
+            return Err(OpenError::Unsupported(sentence));
+        }
+        let dir = LogDir::open(handles, &root, &std::process::id().to_string())?;
+        if let Some((host, port)) = itself.filter(|_| is_new) {
+            // There is nobody else whom it could find: it is formatted as one that stands alone.
+            let directory_id = Uuid::random();
+            let cluster_id = cluster_id.clone().unwrap_or_else(|| Uuid::random().to_string());
+            let fs = dir.handles().fs().as_ref();
+            controller::format_dir(fs, &root, &[Voter { id: node_id, directory_id, host, port }], now)?;
+            MetaProperties { cluster_id, node_id, directory_id }.write(fs, &root)?;
+        }
+        let meta = dir.claim(cluster_id.as_deref(), node_id)?;
+        Ok((dir, meta))
     }
-    let dir = LogDir::open(handles, &root, &std::process::id().to_string())?;
-    let meta = dir.claim(cluster_id, node_id)?;
-    Ok((dir, meta))
 }
 
 /// Does work that waits for the disk, on a thread for it.

@@ -1,4 +1,4 @@
-//! `strandline cluster`: the brokers, who controls them, and the partitions that need somebody's eye.
+//! `strandline cluster`: the brokers, who controls them, who votes for that, and the partitions that need somebody's eye.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,9 +9,11 @@ use super::Failure;
 use super::connect::{self, Connect};
 use super::output::{Output, counted};
 use super::table::Table;
+use super::voters::{AddVoter, RemoveVoter};
 use crate::client::admin::Admin;
 use crate::client::admin::cluster::DescribedBroker;
 use crate::client::admin::configs::Resource;
+use crate::client::admin::quorum::{Quorum, QuorumReplica};
 use crate::client::admin::reassign::Reassignment;
 use crate::client::metadata::{PartitionView, TopicView};
 use crate::common::ids::{NodeId, TopicPartition};
@@ -24,6 +26,9 @@ pub(super) struct Cluster {
     action: Action,
     #[command(flatten)]
     connect: Connect,
+    /// Controllers to ask for the active one, instead of brokers (add-voter, remove-voter)
+    #[arg(short = 'C', long, global = true, value_name = "HOST:PORT,..", conflicts_with = "bootstrap_server")]
+    bootstrap_controller: Option<String>,
     /// One JSON object
     #[arg(long, global = true)]
     json: bool,
@@ -33,18 +38,37 @@ pub(super) struct Cluster {
 enum Action {
     /// Show the brokers, the controller, and partitions without a leader, under-replicated, at or under their min ISR
     Status,
+    /// Make a controller a voter of the metadata quorum, as `kafka-metadata-quorum.sh add-controller` does
+    AddVoter(AddVoter),
+    /// Take a voter's vote, as `kafka-metadata-quorum.sh remove-controller` does
+    RemoveVoter(RemoveVoter),
 }
 
 impl Cluster {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let values = self.connect.values(Scope::Admin, &[])?;
+        if self.bootstrap_controller.is_some() && matches!(self.action, Action::Status) {
+            return Err("controllers do not tell of partitions: --bootstrap-server must name a broker".into());
+        }
+        let values = match &self.bootstrap_controller {
+            Some(servers) => self.connect.values_at(servers, Scope::Admin)?,
+            None => self.connect.values(Scope::Admin, &[])?,
+        };
         connect::run(async |doors| {
-            let admin = Admin::new(doors, &values)?;
+            let mut admin = Admin::new(doors.clone(), &values)?;
             // A cluster that is not there is told at once, not after default.api.timeout.ms.
             admin.network().any().await?;
+            if self.bootstrap_controller.is_some()
+                && let Some((host, port)) = admin.active_controller().await?
+            {
+                // Apache Kafka's controllers hand on nothing.
+                let server = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+                admin = Admin::new(doors, &self.connect.values_at(&server, Scope::Admin)?)?;
+            }
             let mut output = Output::stdout();
-            match self.action {
+            match &self.action {
                 Action::Status => Status::of(&admin).await?.write(&mut output, self.json)?,
+                Action::AddVoter(add) => add.act(&admin, &mut output).await?,
+                Action::RemoveVoter(remove) => remove.act(&admin, &mut output).await?,
             }
             output.flush()?;
             Ok(())
@@ -58,6 +82,7 @@ struct Status {
     id: Option<String>,
     controller: Option<NodeId>,
     brokers: Vec<DescribedBroker>,
+    quorum: Quorum,
     partitions: Vec<Partition>,
     topics: usize,
 }
@@ -111,6 +136,7 @@ impl Status {
     async fn of(admin: &Admin) -> Result<Status, Failure> {
         let cluster = admin.describe_cluster().await?;
         let brokers = admin.describe_brokers().await?;
+        let quorum = admin.describe_quorum().await?;
         let topics = admin.list_topics(true).await?;
         let moving = admin.list_reassignments(None).await?;
         let moving: HashMap<&TopicPartition, &Reassignment> = moving.iter().map(|one| (&one.partition, one)).collect();
@@ -124,7 +150,7 @@ impl Status {
             }
         }
         let topics = topics.len();
-        Ok(Status { id: cluster.id, controller: cluster.controller, brokers, partitions, topics })
+        Ok(Status { id: cluster.id, controller: cluster.controller, brokers, quorum, partitions, topics })
     }
 
     fn count(&self, is_so: impl Fn(&Partition) -> bool) -> usize {
@@ -144,6 +170,7 @@ impl Status {
 
     fn write(&self, output: &mut Output, as_json: bool) -> Result<(), Failure> {
         let broker_columns = ["broker", "address", "rack", "state", "leads", "replicas", "in_sync"];
+        let quorum_columns = ["node", "part", "directory", "log_end_offset", "lag"];
         let partition_columns = ["topic", "partition", "leader", "replicas", "isr", "min_isr", "trouble"];
         if as_json {
             let named = |columns: &[&str], rows: Vec<Vec<Value>>| -> Vec<Value> {
@@ -160,6 +187,7 @@ impl Status {
                 "partitions": self.partitions.len(),
                 "counts": counts.collect::<serde_json::Map<_, _>>(),
                 "brokers": named(&broker_columns, self.broker_rows()),
+                "quorum": named(&quorum_columns, self.quorum_rows()),
                 "troubles": named(&partition_columns, self.trouble_rows()),
             });
             writeln!(output, "{status}")?;
@@ -170,6 +198,10 @@ impl Status {
         let brokers = counted(self.brokers.len() as u64, "broker", "brokers");
         writeln!(output, "Cluster {id}: {brokers}, {controller}")?;
         write_table(output, &broker_columns, self.broker_rows())?;
+        let voters = counted(self.quorum.voters.len() as u64, "voter", "voters");
+        let observers = counted(self.quorum.observers.len() as u64, "observer", "observers");
+        writeln!(output, "\nQuorum of {voters} and {observers}, epoch {}", self.quorum.epoch)?;
+        write_table(output, &quorum_columns, self.quorum_rows())?;
         let partitions = counted(self.partitions.len() as u64, "partition", "partitions");
         let topics = counted(self.topics as u64, "topic", "topics");
         let counts = self.counts().into_iter().filter(|(_, count)| *count > 0);
@@ -198,6 +230,19 @@ impl Status {
             ]
         };
         self.brokers.iter().map(row).collect()
+    }
+
+    /// The controllers and observers, and how far each is behind the leader.
+    fn quorum_rows(&self) -> Vec<Vec<Value>> {
+        let quorum = &self.quorum;
+        let end = quorum.voters.iter().find(|one| one.id == quorum.leader).and_then(|leader| leader.log_end_offset);
+        let row = |one: &QuorumReplica, part: &str| {
+            let part = if one.id == quorum.leader { "leader" } else { part };
+            let lag = end.zip(one.log_end_offset).map(|(end, at)| (end - at).max(0));
+            vec![json!(one.id), json!(part), json!(one.directory_id.to_string()), json!(one.log_end_offset), json!(lag)]
+        };
+        let voters = quorum.voters.iter().map(|one| row(one, "voter"));
+        voters.chain(quorum.observers.iter().map(|one| row(one, "observer"))).collect()
     }
 
     fn trouble_rows(&self) -> Vec<Vec<Value>> {

@@ -25,7 +25,16 @@ pub(super) struct Connect {
 impl Connect {
     /// The configuration of a client of this scope. `own` is what the command's other options stand for: -X is stronger.
     pub(super) fn values(&self, scope: Scope, own: &[(&str, &str)]) -> Result<Values, Failure> {
-        let mut pairs = vec![("bootstrap.servers", self.bootstrap_server.as_str()), ("client.id", "strandline")];
+        self.collect(&self.bootstrap_server, scope, own)
+    }
+
+    /// The configuration of a client that asks elsewhere than the option says.
+    pub(super) fn values_at(&self, servers: &str, scope: Scope) -> Result<Values, Failure> {
+        self.collect(servers, scope, &[])
+    }
+
+    fn collect(&self, servers: &str, scope: Scope, own: &[(&str, &str)]) -> Result<Values, Failure> {
+        let mut pairs = vec![("bootstrap.servers", servers), ("client.id", "strandline")];
         pairs.extend(own);
         for config in &self.client_configs {
             let (key, value) = pair("-X", config)?;

@@ -21,6 +21,7 @@ mod serve;
 mod storage;
 mod table;
 mod topics;
+mod voters;
 
 use std::ffi::OsString;
 use std::fmt;

@@ -1,4 +1,6 @@
-//! A broker that runs: bound, opened, let into its cluster, and told its address.
+//! A node that runs: bound, opened, let into its cluster, and told its address.
+//!
+//! One that is a controller only has no listener for clients, and does not register.
 //!
 //! Its listeners are bound first ([`BoundBroker`]): the others must know where its controller listener is before any of them
 //! can start.
@@ -93,7 +95,8 @@ impl StartError {
 pub struct BoundBroker {
     settings: BrokerSettings,
     properties: Arc<Values>,
-    clients: Server,
+    /// None of a node that is a controller only; that one has the other.
+    clients: Option<Server>,
     controllers: Option<Server>,
 }
 
@@ -133,12 +136,23 @@ impl BoundBroker {
         }
         let properties = Arc::new(properties);
         let listeners = bound(&properties).map_err(StartError::Listeners)?;
-        let [endpoint] = listeners.as_slice() else {
-            let sentence = format!("listeners names {} of them for clients: this broker serves one", listeners.len());
-            return Err(StartError::Listeners(sentence));
+        let clients = match listeners.as_slice() {
+            [] => None,
+            [endpoint] => Some(bind(&settings, endpoint, Listener::Client).await?),
+            several => {
+                let sentence = format!("listeners names {} of them for clients: this broker serves one", several.len());
+                return Err(StartError::Listeners(sentence));
+            }
         };
-        let clients = bind(&settings, endpoint, Listener::Client).await?;
+        let others = !listener::voters(&properties).map_err(StartError::Listeners)?.is_empty()
+            || !listener::bootstrap_servers(&properties).map_err(StartError::Listeners)?.is_empty();
         let controllers = match listener::controllers(&properties).map_err(StartError::Listeners)?.as_slice() {
+            // Apache Kafka's brokers have none, for they fetch the metadata; ours are brought it, wherever they are.
+            [] if others => {
+                let host = listeners.first().map(|endpoint| endpoint.host.clone()).unwrap_or_default();
+                let endpoint = Endpoint { name: "CONTROLLER".to_owned(), host, port: 0 };
+                Some(bind(&settings, &endpoint, Listener::Controller).await?)
+            }
             [] => None,
             [endpoint] => Some(bind(&settings, endpoint, Listener::Controller).await?),
             several => {
@@ -154,9 +168,9 @@ impl BoundBroker {
         rules::node_id(&self.properties)
     }
 
-    /// Where clients reach it.
+    /// Where clients reach it; of a controller only, where the others do.
     pub fn address(&self) -> SocketAddr {
-        self.clients.address()
+        address(&self.clients, &self.controllers)
     }
 
     /// Where other controllers reach it; `None` where it has no listener for them.
@@ -171,7 +185,7 @@ impl BoundBroker {
         };
         let clients = bound(&self.properties).unwrap_or_default();
         let controllers = listener::controllers(&self.properties).unwrap_or_default();
-        let both = clients.iter().map(|end| told(end, &self.clients));
+        let both = clients.iter().zip(&self.clients).map(|(end, server)| told(end, server));
         let both = both.chain(controllers.iter().zip(&self.controllers).map(|(end, server)| told(end, server)));
         both.collect::<Vec<_>>().join(",")
     }
@@ -183,7 +197,7 @@ impl BoundBroker {
     /// [`StartError::Open`], [`StartError::Join`], [`StartError::Listeners`].
     pub async fn start(self, voters: Vec<Voter>) -> Result<RunningBroker, StartError> {
         let BoundBroker { settings, properties, clients, controllers } = self;
-        let here = controllers.as_ref().map(|server| (server.address().ip().to_string(), server.address().port()));
+        let here = controllers.as_ref().map(|server| controllers_told(&properties, server.address())).transpose()?;
         let broker = Broker::open(BrokerOptions {
             properties: properties.clone(),
             clock: settings.clock.clone(),
@@ -192,15 +206,19 @@ impl BoundBroker {
             file_system: settings.file_system.clone(),
             durable: settings.durable,
             cluster_id: settings.cluster_id.clone(),
-            controller_listener: here,
+            controller_listener: here.clone(),
             voters,
         })
         .await?;
-        let address = clients.address();
-        let (host, port) = told(&properties, address).map_err(StartError::Listeners)?;
+        let address = address(&clients, &controllers);
         if let Some(controllers) = controllers {
             controllers.start(broker.clone(), settings.socket_clock.clone());
         }
+        let Some(clients) = clients else {
+            let advertised = here.unwrap_or_default();
+            return Ok(RunningBroker { broker, address, advertised });
+        };
+        let (host, port) = told(&properties, address).map_err(StartError::Listeners)?;
         if let Err(refusal) = broker.join(&host, port).await {
             broker.stop(false).await?;
             return Err(StartError::Join(refusal));
@@ -223,6 +241,12 @@ impl BoundBroker {
     }
 }
 
+/// Where a node is that has one of the two at least: the rules of the configuration see to that.
+fn address(clients: &Option<Server>, controllers: &Option<Server>) -> SocketAddr {
+    let server = clients.as_ref().or(controllers.as_ref());
+    server.map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), Server::address)
+}
+
 async fn bind(settings: &BrokerSettings, endpoint: &Endpoint, role: Listener) -> Result<Server, StartError> {
     Server::bind(&settings.transport, &endpoint.host, endpoint.port, role)
         .await
@@ -240,7 +264,7 @@ pub struct RunningBroker {
 
 impl RunningBroker {
     /// Binds and starts a broker on the current tokio runtime; it serves when this returns. Its first controllers are those of
-    /// `controller.quorum.voters`, or itself.
+    /// `controller.quorum.voters`, or those whom the bootstrap servers know, or itself.
     ///
     /// # Errors
     /// As [`BoundBroker::bind`] and [`BoundBroker::start`].
@@ -252,12 +276,12 @@ impl RunningBroker {
         bound.start(voters).await
     }
 
-    /// The address that was bound for clients.
+    /// The address that was bound for clients; of a controller only, for the others.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// `host:port`, as a client's `bootstrap.servers` takes it.
+    /// `host:port`, as a client's `bootstrap.servers` takes it; of a controller only, as `bootstrap.controllers` does.
     pub fn bootstrap_servers(&self) -> String {
         let (host, port) = &self.advertised;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
@@ -301,6 +325,18 @@ impl RunningBroker {
     }
 }
 
+/// Where other nodes reach the listener for controllers.
+fn controllers_told(properties: &Values, address: SocketAddr) -> Result<(String, u16), StartError> {
+    let (host, port) = listener::told_controller(properties, &address.ip().to_string(), address.port())
+        .map_err(StartError::Listeners)?;
+    Ok((if host.is_empty() { nodename() } else { host }, port))
+}
+
+/// This machine's own name.
+fn nodename() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// What clients are told: `advertised.listeners`, or what was bound, with the real port and a real host.
 fn told(properties: &Values, address: SocketAddr) -> Result<(String, u16), String> {
     let endpoints = advertised(properties)?;
@@ -311,7 +347,7 @@ fn told(properties: &Values, address: SocketAddr) -> Result<(String, u16), Strin
         (true, true) if !endpoint.host.is_empty() => {
             return Err(format!("advertised.listeners names {}: clients cannot connect to it", endpoint.host));
         }
-        (true, _) => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        (true, _) => nodename(),
         (false, _) => endpoint.host.clone(),
     };
     Ok((host, port))

@@ -15,10 +15,11 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use super::ids::Timestamp;
 
@@ -94,6 +95,7 @@ pub type SharedClock = Arc<dyn Clock>;
 /// The machine's clock, with tokio's timers.
 #[derive(Debug)]
 pub struct SystemClock {
+    /// Tokio's, so that it stands still with the timers where a test stops those.
     start: Instant,
 }
 

@@ -14,7 +14,6 @@ use Support::{Honoured, NoEffect};
 
 const THREADS: Support = NoEffect("threads follow the machine's processors");
 const ONE_BROKER: Support = NoEffect("brokers among themselves do not go by it yet");
-const ONE_CONTROLLER: Support = NoEffect("the voters are those that controller.quorum.voters names");
 const CHECKPOINTS: Support =
     NoEffect("all checkpoints are written together, as often as log.flush.offset.checkpoint.interval.ms says");
 const NO_TRANSACTIONS: Support = NoEffect("transactions are not served yet");
@@ -33,7 +32,7 @@ keys! {
     NODE_ID: Int = "node.id", (1), AtLeast(0), High, Honoured;
     /// The old name of `node.id`; when both are set they must agree.
     BROKER_ID: Int = "broker.id", (-1), SpecialOrAtLeast(-1, "follow node.id", 0), High, Honoured;
-    /// What this process is. One process is both, for now.
+    /// What this node is: a broker, a controller, or both.
     PROCESS_ROLES: List = "process.roles", ("broker,controller"), OneOf(&["broker", "controller"]), High, Honoured;
     /// Where the broker listens: NAME://host:port, an empty host for every address, port 0 for any free one.
     LISTENERS: List = "listeners", ("PLAINTEXT://:9092"), Any, High, Honoured;
@@ -46,10 +45,13 @@ keys! {
     INTER_BROKER_LISTENER_NAME: Option<Text> = "inter.broker.listener.name", (null), Any, Medium, ONE_BROKER;
     /// The listeners for brokers and controllers among themselves: they are left out of what clients are told.
     CONTROLLER_LISTENER_NAMES: List = "controller.listener.names", (""), Any, High, Honoured;
-    /// The first voters of the controller quorum, id@host:port; without any this node is alone.
+    /// The first voters of the controller quorum, id@host:port, the same for all nodes. Without them and without bootstrap
+    /// servers this node is alone.
     CONTROLLER_QUORUM_VOTERS: List = "controller.quorum.voters", (""), Any, High, Honoured;
-    /// Where to find the controller quorum.
-    CONTROLLER_QUORUM_BOOTSTRAP_SERVERS: List = "controller.quorum.bootstrap.servers", (""), Any, High, ONE_CONTROLLER;
+    /// Where to find the controller quorum, host:port. Its first voters are those whom their log dirs were formatted with.
+    CONTROLLER_QUORUM_BOOTSTRAP_SERVERS: List = "controller.quorum.bootstrap.servers", (""), Any, High, Honoured;
+    /// Whether a controller that has no vote asks for one. A vote of the same node with another log dir goes first.
+    CONTROLLER_QUORUM_AUTO_JOIN_ENABLE: Bool = "controller.quorum.auto.join.enable", (false), Any, Low, Honoured;
     /// How long a controller bears a leader that says nothing. Where it is not set, 300 ms.
     CONTROLLER_QUORUM_FETCH_TIMEOUT_MS: IntMs = "controller.quorum.fetch.timeout.ms", (2 * SECOND), AtLeast(0), High, Honoured;
     /// Up to when, after that, a controller stands for election, at a time that it draws. Where it is not set, 150 ms.
@@ -182,7 +184,7 @@ keys! {
     /// Default of the topics' `segment.ms`, in hours.
     LOG_ROLL_HOURS: Int = "log.roll.hours", (168), AtLeast(1), High, Honoured;
     /// Default of the topics' `unclean.leader.election.enable`.
-    UNCLEAN_LEADER_ELECTION_ENABLE: Bool = "unclean.leader.election.enable", (false), Any, High, Support::NotYet, ClusterWide;
+    UNCLEAN_LEADER_ELECTION_ENABLE: Bool = "unclean.leader.election.enable", (false), Any, High, Honoured, ClusterWide;
 
     // The log's own work.
 

@@ -23,7 +23,6 @@ not_yet! {
     "connection.failed.authentication.delay.ms" IntMs (100) AtLeast(0);
     "connections.max.reauth.ms" Ms (0);
     "controller.quorum.append.linger.ms" IntMs (25) AtLeast(0);
-    "controller.quorum.auto.join.enable" Bool (false);
     "controller.quorum.election.backoff.max.ms" IntMs (1_000) AtLeast(0);
     "controller.quorum.fetch.max.bytes" Bytes (1_048_576) AtLeast(1);
     "controller.quorum.fetch.snapshot.max.bytes" Bytes (1_048_576) AtLeast(1);

@@ -65,13 +65,59 @@ pub fn voters(values: &Values) -> Result<Vec<(i32, String, u16)>, String> {
 
 fn voter(text: &str) -> Result<(i32, String, u16), String> {
     let must = || format!("controller.quorum.voters has {text}: it must be id@host:port, as in 1@localhost:9093");
-    let (id, place) = text.split_once('@').ok_or_else(must)?;
-    let (host, port) = place.rsplit_once(':').ok_or_else(must)?;
-    let host = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host);
-    match (id.parse(), port.parse()) {
-        (Ok(id), Ok(port)) if id >= 0 && !host.is_empty() => Ok((id, host.to_owned(), port)),
+    let (id, at) = text.split_once('@').ok_or_else(must)?;
+    match (id.parse(), place(at)) {
+        (Ok(id), Some((host, port))) if id >= 0 => Ok((id, host, port)),
         _ => Err(must()),
     }
+}
+
+/// Where other nodes reach the controllers' listener that is bound at `host` and `port`: `advertised.listeners` says so, or
+/// else it is where it is bound. An empty host: at this machine's own name.
+pub fn told_controller(values: &Values, host: &str, port: u16) -> Result<(String, u16), String> {
+    let told = parse_all(&values.get(broker::ADVERTISED_LISTENERS).unwrap_or_default())?;
+    let told = told.into_iter().find(|endpoint| is_controllers(values, endpoint));
+    let everywhere = |host: &str| host == "0.0.0.0" || host == "::";
+    Ok(match told {
+        Some(told) => (told.host, if told.port == 0 { port } else { told.port }),
+        None if everywhere(host) => (String::new(), port),
+        None => (host.to_owned(), port),
+    })
+}
+
+/// The servers of `controller.quorum.bootstrap.servers`: host and port.
+pub fn bootstrap_servers(values: &Values) -> Result<Vec<(String, u16)>, String> {
+    let servers = values.get(broker::CONTROLLER_QUORUM_BOOTSTRAP_SERVERS);
+    let server = |text: &String| {
+        let must =
+            || format!("controller.quorum.bootstrap.servers has {text}: it must be host:port, as in localhost:9093");
+        place(text).ok_or_else(must)
+    };
+    servers.iter().map(server).collect()
+}
+
+/// Where a controller is whose only bootstrap server it is itself: it has nobody to look for.
+pub fn names_itself_alone(values: &Values) -> Result<Option<(String, u16)>, String> {
+    let servers = bootstrap_servers(values)?;
+    let own = controllers(values)?;
+    let ([(host, port)], [own]) = (servers.as_slice(), own.as_slice()) else { return Ok(None) };
+    let (told, at) = told_controller(values, &own.host, own.port)?;
+    let is_local = |host: &str| matches!(host, "localhost" | "127.0.0.1" | "::1");
+    let is_it = *host == told || *host == own.host || is_local(host) && (is_local(&told) || told.is_empty());
+    Ok((has_role(values, "controller") && *port == at && is_it).then(|| (host.clone(), *port)))
+}
+
+/// Whether `process.roles` holds this one.
+pub fn has_role(values: &Values, role: &str) -> bool {
+    values.get(broker::PROCESS_ROLES).iter().any(|known| known == role)
+}
+
+/// `host:port`; a host that is an IPv6 address stands in brackets.
+pub fn place(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host);
+    let port = port.parse().ok()?;
+    (!host.is_empty() && port > 0).then(|| (host.to_owned(), port))
 }
 
 /// What clients are told, listener by listener: `advertised.listeners`, or what is bound when that is not set.
@@ -115,6 +161,15 @@ pub(super) fn check(values: &Values) -> Option<String> {
 
 fn try_check(values: &Values) -> Result<(), String> {
     let bound = bound(values)?;
+    if !has_role(values, "broker") {
+        return match bound.first() {
+            Some(endpoint) => Err(format!(
+                "listeners has {endpoint} and process.roles is controller: a node that is no broker has no clients, and \
+                 listeners must have those alone that controller.listener.names names"
+            )),
+            None => Ok(()),
+        };
+    }
     if bound.is_empty() {
         return Err("listeners is empty but for the controller's: it must name one for clients".to_owned());
     }

@@ -64,35 +64,41 @@ fn broker_rules(values: &Values) -> Option<String> {
     listener::check(values)
 }
 
-/// Every node is a broker; one that is among the voters is a controller too, and any other one follows them.
+/// A node is a broker, a controller, or both; one that is named among the voters is a controller.
 fn quorum_rules(values: &Values) -> Option<String> {
     let roles = values.get(broker::PROCESS_ROLES);
     let has = |role: &str| roles.iter().any(|known| known == role);
     let text = roles.join(",");
-    if !has("broker") {
-        return Some(format!("process.roles is {text}: it must hold broker, for there are no nodes without one yet"));
-    }
     let voters = match listener::voters(values) {
         Ok(voters) => voters,
         Err(sentence) => return Some(sentence),
     };
     let id = node_id(values);
     let votes = voters.iter().any(|(voter, ..)| *voter == id);
-    if voters.is_empty() && !has("controller") {
-        let must = "a node without controller must be told who has that role in controller.quorum.voters";
+    let servers = match listener::bootstrap_servers(values) {
+        Ok(servers) => servers,
+        Err(sentence) => return Some(sentence),
+    };
+    if voters.is_empty() && servers.is_empty() && !has("controller") {
+        let must = "a node without controller must be told where those are that have that role, in \
+                    controller.quorum.bootstrap.servers";
         return Some(format!("process.roles is {text}: {must}"));
     }
-    if !voters.is_empty() && votes != has("controller") {
-        let (is, must) = if votes { ("is", "broker,controller") } else { ("is not", "broker") };
+    if values.get(broker::CONTROLLER_QUORUM_AUTO_JOIN_ENABLE) && !has("controller") {
         return Some(format!(
-            "node.id {id} {is} among controller.quorum.voters and process.roles is {text}: it must be {must}"
+            "controller.quorum.auto.join.enable is true and process.roles is {text}: only a controller can have a vote"
         ));
     }
-    let alone = voters.iter().all(|(voter, ..)| *voter == id);
-    if !alone && listener::controllers(values).is_ok_and(|listeners| listeners.is_empty()) {
+    if !voters.is_empty() && votes != has("controller") {
+        let (is, must) = if votes { ("is", "hold controller") } else { ("is not", "be broker") };
+        return Some(format!(
+            "node.id {id} {is} among controller.quorum.voters and process.roles is {text}: it must {must}"
+        ));
+    }
+    let alone = has("broker") && voters.iter().all(|(voter, ..)| *voter == id) && servers.is_empty();
+    if !alone && has("controller") && listener::controllers(values).is_ok_and(|listeners| listeners.is_empty()) {
         return Some(
-            "controller.quorum.voters names others: listeners must have one for them too, which controller.listener.names \
-             names"
+            "there are other nodes: listeners must have one for them too, which controller.listener.names names"
                 .to_owned(),
         );
     }

@@ -161,11 +161,16 @@ fn keys_that_do_not_go_together_are_refused() {
         "topic \"flights\": min.compaction.lag.ms is 20 and max.compaction.lag.ms is 10: the first must not be larger"
     );
     assert!(broker_error(&[("node.id", "1"), ("broker.id", "2")]).contains("they must agree"));
-    assert!(broker_error(&[("process.roles", "broker")]).contains("must be told who has that role"));
-    assert!(broker_error(&[("process.roles", "controller")]).contains("it must hold broker"));
+    assert!(broker_error(&[("process.roles", "broker")]).contains("must be told where those are that have that role"));
+    let controller = ("process.roles", "controller");
+    assert!(broker_error(&[controller]).contains("listeners must have one for them too"));
+    let both = ("listeners", "PLAINTEXT://:1,CONTROLLER://:2");
+    let names = ("controller.listener.names", "CONTROLLER");
+    assert!(broker_error(&[controller, both, names]).contains("a node that is no broker has no clients"));
+    broker_with(&[controller, ("listeners", "CONTROLLER://:2"), names]);
     let voters = ("controller.quorum.voters", "1@a:9093,2@b:9093,3@c:9093");
     assert!(broker_error(&[voters, ("node.id", "7")]).contains("is not among controller.quorum.voters"));
-    assert!(broker_error(&[voters, ("process.roles", "broker")]).contains("it must be broker,controller"));
+    assert!(broker_error(&[voters, ("process.roles", "broker")]).contains("it must hold controller"));
     assert!(broker_error(&[voters]).contains("listeners must have one for them too"));
     assert!(broker_error(&[("controller.quorum.voters", "a:9093")]).contains("it must be id@host:port"));
     assert!(broker_error(&[("log.dirs", "/a,/b")]).contains("it must name one directory"));

@@ -118,6 +118,6 @@ keys! {
     SEGMENT_MS: Ms = "segment.ms", (7 * DAY), AtLeast(1), Medium, Honoured, ClusterWide,
         synonyms [from(b::LOG_ROLL_MS.name()), hours(b::LOG_ROLL_HOURS.name())];
     /// Whether a replica that fell behind may lead when no other is left; records may be lost.
-    UNCLEAN_LEADER_ELECTION_ENABLE: Bool = "unclean.leader.election.enable", (false), Any, Medium, NotYet, ClusterWide,
+    UNCLEAN_LEADER_ELECTION_ENABLE: Bool = "unclean.leader.election.enable", (false), Any, Medium, Honoured, ClusterWide,
         synonyms [from(b::UNCLEAN_LEADER_ELECTION_ENABLE.name())];
 }

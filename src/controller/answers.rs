@@ -1,7 +1,7 @@
 //! What a controller answers when another one asks.
 //!
 //! A request that is meant for another node, or for another log dir of this one (a disk that was replaced has lost its
-//! votes), is refused with INVALID_VOTER_KEY. One that cannot be read is refused with INVALID_REQUEST. Where this node alone
+//! votes), and one of a voter that has another log dir than it is known to have, is refused with INVALID_VOTER_KEY. One that cannot be read is refused with INVALID_REQUEST. Where this node alone
 //! votes, nobody else can lead or stand, for none becomes a voter without its consent: all are refused with
 //! INCONSISTENT_VOTER_SET.
 
@@ -10,6 +10,7 @@ use openraft::raft::AppendEntriesResponse;
 
 use super::error::ControllerError;
 use super::{Controller, wire};
+use crate::common::ids::Uuid;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::quorum_append::{QuorumAppendRequest, QuorumAppendResponse};
 use crate::protocol::messages::quorum_snapshot::{QuorumSnapshotRequest, QuorumSnapshotResponse};
@@ -28,6 +29,11 @@ impl Controller {
             tracing::warn!(sender = way.sender_id, "somebody speaks for the quorum, which is this controller alone");
             return Err(ErrorCode::INCONSISTENT_VOTER_SET);
         }
+        let known = self.core.voter(way.sender_id).map_or(Uuid::ZERO, |voter| voter.directory_id);
+        if !(known == way.sender_directory_id || known.is_zero() || way.sender_directory_id.is_zero()) {
+            tracing::warn!(sender = way.sender_id, "a voter speaks that has lost its log dir");
+            return Err(ErrorCode::INVALID_VOTER_KEY);
+        }
         self.core.peers.learn(way.sender_id, &way.sender_host, way.sender_port);
         Ok(())
     }
@@ -45,7 +51,7 @@ impl Controller {
         match self.core.raft().vote(request).await {
             Ok(response) => {
                 if response.vote_granted {
-                    self.core.heard.notify_one();
+                    self.core.hears();
                 }
                 wire::tell_vote_response(&response)
             }
@@ -66,7 +72,7 @@ impl Controller {
         match self.core.raft().append_entries(request).await {
             Ok(response) => {
                 if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
-                    self.core.heard.notify_one();
+                    self.core.hears();
                 }
                 wire::tell_append_response(&response)
             }
@@ -88,7 +94,7 @@ impl Controller {
         match self.core.raft().install_snapshot(request).await {
             Ok(response) => {
                 if response.vote == vote {
-                    self.core.heard.notify_one();
+                    self.core.hears();
                 }
                 QuorumSnapshotResponse { vote: wire::tell_vote(&response.vote), ..Default::default() }
             }

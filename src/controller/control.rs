@@ -8,7 +8,8 @@
 //!                                                       under tag 10000 of the header: the last entry's term and index,
 //!                                                       and those of the membership's entry
 //! ```
-//! The tags are ours, and Kafka's tools pass over them. A log whose voters lack the tag was written by Apache Kafka.
+//! The tags are ours, and Kafka's tools pass over them. A log whose voters lack the tag was written by Apache Kafka; a snapshot
+//! at offset 0 that lacks it was written by whoever formatted the log dir, and names the first voters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -119,6 +120,24 @@ pub(super) fn membership_batch(membership: &Membership, now: Timestamp) -> Resul
     build(batch)
 }
 
+/// Puts the records of the first voters into a control batch, as Kafka's `kafka-storage.sh format` does.
+pub(super) fn put_founders(batch: &mut BatchBuilder, voters: &[Voter], now: Timestamp) -> Result<(), ControllerError> {
+    let version = KRaftVersionRecord { k_raft_version: 1, ..Default::default() };
+    put(batch, ControlType::KRaftVersion, &encode(&version)?, now);
+    let voters = voters.iter().map(voter_record).collect();
+    put(batch, ControlType::KRaftVoters, &encode(&VotersRecord { voters, ..Default::default() })?, now);
+    Ok(())
+}
+
+/// The first voters, where a KRaftVoters record names them and no more.
+pub(super) fn read_founders(value: &[u8], offset: Offset) -> Result<Vec<Voter>, ControllerError> {
+    let message: VotersRecord = decode(value, offset)?;
+    Ok(match message.quorum {
+        Some(_) => Vec::new(),
+        None => message.voters.into_iter().map(|record| voter(record).1).collect(),
+    })
+}
+
 /// Puts both records of a membership into a control batch.
 pub(super) fn put_membership(
     batch: &mut BatchBuilder,
@@ -128,16 +147,7 @@ pub(super) fn put_membership(
     let version = KRaftVersionRecord { k_raft_version: 1, ..Default::default() };
     put(batch, ControlType::KRaftVersion, &encode(&version)?, now);
     let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
-    let record = |(id, voter): (&NodeId, &Voter)| VoterRecord {
-        voter_id: *id,
-        voter_directory_id: voter.directory_id,
-        endpoints: vec![VoterEndpoint {
-            name: Str::from(LISTENER),
-            host: Str::from(voter.host.as_str()),
-            port: voter.port,
-        }],
-        k_raft_version_feature: VoterFeature { min_supported_version: 0, max_supported_version: 1 },
-    };
+    let record = |(id, voter): (&NodeId, &Voter)| VoterRecord { voter_id: *id, ..voter_record(voter) };
     let configs = membership.get_joint_config().iter();
     let message = VotersRecord {
         voters: membership.nodes().filter(|(id, _)| voters.contains(id)).map(record).collect(),
@@ -165,6 +175,16 @@ pub(super) fn read_membership(value: &[u8], offset: Offset) -> Result<Option<Mem
     Ok(Some(membership(&configs, nodes)))
 }
 
+fn voter_record(voter: &Voter) -> VoterRecord {
+    let host = Str::from(voter.host.as_str());
+    VoterRecord {
+        voter_id: voter.id,
+        voter_directory_id: voter.directory_id,
+        endpoints: vec![VoterEndpoint { name: Str::from(LISTENER), host, port: voter.port }],
+        k_raft_version_feature: VoterFeature { min_supported_version: 0, max_supported_version: 1 },
+    }
+}
+
 fn voter(record: VoterRecord) -> (NodeId, Voter) {
     let endpoint = record.endpoints.into_iter().next().unwrap_or_default();
     let (id, directory_id) = (record.voter_id, record.voter_directory_id);
@@ -185,6 +205,11 @@ pub(super) fn snapshot_header(
         membership_index: of.map_or(-1, |id| index(id.index)),
     };
     encode(&SnapshotHeaderRecord { last_contained_log_timestamp: now, position: Some(position), ..Default::default() })
+}
+
+/// The value of the record that begins a snapshot of an empty log.
+pub(super) fn founding_header(now: Timestamp) -> Result<Bytes, ControllerError> {
+    encode(&SnapshotHeaderRecord { last_contained_log_timestamp: now, ..Default::default() })
 }
 
 /// Where a snapshot stands: its last entry, and the entry of its membership. `None` for one that was not written here.

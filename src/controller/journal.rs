@@ -10,6 +10,9 @@
 //! entry has, and the batches behind it count on from there. [`Journal`] keeps term and offset of each of those in memory,
 //! and reads the entries themselves from the log, but for the newest, which are asked for at once.
 //!
+//! A log dir that was formatted for some first voters begins with a snapshot that names them and holds nothing else
+//! (`founding`); it counts as none as soon as there is an entry.
+//!
 //! A log that an earlier version of ours or a single Apache Kafka node wrote knows no numbers. All of it counts as
 //! committed, by a quorum of this node alone: opening it reads the image and writes a snapshot that says so.
 //!
@@ -89,6 +92,8 @@ pub(super) struct Restored {
     pub(super) last: Option<LogId>,
     pub(super) membership: StoredMembership,
     pub(super) end: Offset,
+    /// Who is to found the cluster, where the log dir was formatted so and nothing came since.
+    pub(super) founders: Vec<Voter>,
 }
 
 impl Journal {
@@ -148,15 +153,19 @@ impl Journal {
         let content =
             newest.map(|(id, bytes)| Ok::<_, ControllerError>((id, snapshot::decode(&bytes)?))).transpose()?;
         match content {
-            Some((id, snapshot::Content { image, position: Some((last, membership)) })) => {
+            Some((id, snapshot::Content { image, position: Some((last, membership)), .. })) => {
                 self.voters = membership.voter_ids().collect();
                 (self.first, self.purged) = (last.index + 1, Some(last));
                 self.snapshot = Some(Saved { id, last, membership: membership.clone(), unwritten: None });
                 self.scan(id.offset)?;
-                Ok(Restored { image, last: Some(last), membership, end: id.offset })
+                Ok(Restored { image, last: Some(last), membership, end: id.offset, ..Restored::default() })
             }
             None if self.log.log_end_offset() == 0 => Ok(Restored::default()),
-            None if self.begins_with_voters()? => {
+            Some((snapshot::FOUNDING, content)) if self.log.log_end_offset() == 0 => {
+                Ok(Restored { founders: content.founders, ..Restored::default() })
+            }
+            // What the log dir was formatted with may still be there.
+            None | Some((snapshot::FOUNDING, _)) if self.begins_with_voters()? => {
                 self.scan(0)?;
                 Ok(Restored::default())
             }
@@ -219,7 +228,7 @@ impl Journal {
         self.since_snapshot = 0;
         self.clean_up(true, now)?;
         tracing::info!(name = id.name(), "the metadata log of a single controller is taken over");
-        Ok(Restored { image, last: Some(last), membership, end })
+        Ok(Restored { image, last: Some(last), membership, end, ..Restored::default() })
     }
 
     /// Takes note of the batches from `offset` on.

@@ -74,6 +74,9 @@ impl Core {
         let is_us = leads && self.deciding_term().is_some() && self.bootstrap.lock().is_none() && !self.is_left_alone();
         let leader = metrics.current_leader.filter(|_| !leads || is_us);
         let leader = leader.and_then(|id| membership.get_node(&id)).map(|voter| self.peers.located(voter));
+        // One that has no part in the quorum yet goes by what it was told.
+        let is_in = membership.get_node(&self.node.id).is_some();
+        let leader = leader.or_else(|| self.joining.told().filter(|_| !is_in));
         Leadership { leader, epoch: epoch(metrics.vote.leader_id.term), is_us }
     }
 

@@ -4,6 +4,7 @@
 //! catches up first. openraft calls it a learner. A voter that goes stays an observer.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use openraft::ChangeMembers;
 use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
@@ -73,6 +74,85 @@ impl Core {
         }
     }
 
+    /// A voter, as the log knows it.
+    pub(super) fn voter(&self, id: NodeId) -> Option<Voter> {
+        let metrics = self.raft().server_metrics();
+        let metrics = metrics.borrow();
+        let votes = metrics.membership_config.voter_ids().any(|voter| voter == id);
+        metrics.membership_config.membership().get_node(&id).filter(|_| votes).cloned()
+    }
+
+    /// Whether a node has answered this one, which leads, lately.
+    pub(super) fn answers(&self, id: NodeId) -> bool {
+        self.peers.has_answered_within(id, self.timing.election.1 * 2)
+    }
+
+    pub(super) async fn add_voter(&self, voter: Voter, timeout: Duration) -> Result<(), Refusal> {
+        self.deciding_term().ok_or_else(|| self.not_controller())?;
+        let membership = self.raft().server_metrics().borrow().membership_config.clone();
+        if membership.voter_ids().any(|id| id == voter.id) {
+            let sentence = format!("node {} is a voter already", voter.id);
+            return Err(Refusal::new(ErrorCode::DUPLICATE_VOTER, sentence));
+        }
+        let id = voter.id;
+        self.add_observer(voter).await?;
+        let caught_up = async {
+            let mut metrics = self.raft().metrics();
+            let target = metrics.borrow().last_log_index;
+            let there = metrics.wait_for(|metrics| {
+                let all = metrics.replication.as_ref();
+                let matching = all.and_then(|all| all.get(&id).copied()).flatten();
+                all.is_none() || matching.map(|matching| matching.index) >= target
+            });
+            there.await.is_ok()
+        };
+        let there = tokio::select! {
+            there = caught_up => there,
+            () = self.clock.sleep(timeout) => false,
+        };
+        if !there {
+            let sentence = format!("node {id} does not catch up with the metadata log");
+            return Err(Refusal::new(ErrorCode::REQUEST_TIMED_OUT, sentence));
+        }
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id]))).await
+    }
+
+    pub(super) async fn add_observer(&self, observer: Voter) -> Result<(), Refusal> {
+        self.deciding_term().ok_or_else(|| self.not_controller())?;
+        self.peers.learn(observer.id, &observer.host, observer.port);
+        let membership = self.raft().server_metrics().borrow().membership_config.clone();
+        let id = observer.id;
+        match membership.nodes().find(|(known, _)| **known == id) {
+            Some((_, known)) if *known == observer => Ok(()),
+            // What the other log dir had is not to be taken for what this one has.
+            Some((_, known)) if !(known.directory_id == observer.directory_id || known.directory_id.is_zero()) => {
+                self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id]))).await?;
+                let added = self.raft().add_learner(id, observer, false).await;
+                added.map(|_| ()).map_err(|error| self.refused(&error))
+            }
+            Some(_) => self.change(ChangeMembers::SetNodes([(id, observer)].into())).await,
+            None => {
+                let added = self.raft().add_learner(id, observer, false).await;
+                added.map(|_| ()).map_err(|error| self.refused(&error))
+            }
+        }
+    }
+
+    pub(super) async fn remove_voter(&self, id: NodeId, directory_id: Uuid) -> Result<(), Refusal> {
+        self.deciding_term().ok_or_else(|| self.not_controller())?;
+        let membership = self.raft().server_metrics().borrow().membership_config.clone();
+        let voter = membership.voter_ids().find(|voter| *voter == id);
+        let voter = voter.and_then(|id| membership.membership().get_node(&id));
+        let is_it = |voter: &&Voter| {
+            voter.directory_id == directory_id || voter.directory_id.is_zero() || directory_id.is_zero()
+        };
+        if voter.filter(is_it).is_none() {
+            let sentence = format!("there is no voter {id} with the directory {directory_id}");
+            return Err(Refusal::new(ErrorCode::VOTER_NOT_FOUND, sentence));
+        }
+        self.change(ChangeMembers::RemoveVoters(BTreeSet::from([id]))).await
+    }
+
     async fn change(&self, change: ChangeMembers<NodeId, Voter>) -> Result<(), Refusal> {
         let changed = self.raft().change_membership(change, true).await;
         changed.map(|_: openraft::raft::ClientWriteResponse<Types>| ()).map_err(|error| self.refused(&error))
@@ -114,56 +194,17 @@ impl Controller {
     ///
     /// # Errors
     /// NOT_CONTROLLER where this node does not lead, DUPLICATE_VOTER where the node is one, REQUEST_TIMED_OUT where it does
-    /// not catch up in time: it is an observer then.
-    pub async fn add_voter(&self, voter: Voter) -> Result<(), Refusal> {
-        let core = &self.core;
-        core.deciding_term().ok_or_else(|| core.not_controller())?;
-        let membership = core.raft().server_metrics().borrow().membership_config.clone();
-        if membership.voter_ids().any(|id| id == voter.id) {
-            let sentence = format!("node {} is a voter already", voter.id);
-            return Err(Refusal::new(ErrorCode::DUPLICATE_VOTER, sentence));
-        }
-        let id = voter.id;
-        self.add_observer(voter).await?;
-        let caught_up = async {
-            let mut metrics = core.raft().metrics();
-            let target = metrics.borrow().last_log_index;
-            let there = metrics.wait_for(|metrics| {
-                let all = metrics.replication.as_ref();
-                let matching = all.and_then(|all| all.get(&id).copied()).flatten();
-                all.is_none() || matching.map(|matching| matching.index) >= target
-            });
-            there.await.is_ok()
-        };
-        let there = tokio::select! {
-            there = caught_up => there,
-            () = core.clock.sleep(core.timing.request) => false,
-        };
-        if !there {
-            let sentence = format!("node {id} does not catch up with the metadata log");
-            return Err(Refusal::new(ErrorCode::REQUEST_TIMED_OUT, sentence));
-        }
-        core.change(ChangeMembers::AddVoterIds(BTreeSet::from([id]))).await
+    /// not catch up within `timeout`: it is an observer then.
+    pub async fn add_voter(&self, voter: Voter, timeout: Duration) -> Result<(), Refusal> {
+        self.core.add_voter(voter, timeout).await
     }
 
-    /// Lets a node have the log without a vote, or takes note that one that has it is elsewhere now.
+    /// Lets a node have the log without a vote, or takes note that one that has it is elsewhere now, or has another log dir.
     ///
     /// # Errors
     /// NOT_CONTROLLER where this node does not lead.
     pub async fn add_observer(&self, observer: Voter) -> Result<(), Refusal> {
-        let core = &self.core;
-        core.deciding_term().ok_or_else(|| core.not_controller())?;
-        core.peers.learn(observer.id, &observer.host, observer.port);
-        let membership = core.raft().server_metrics().borrow().membership_config.clone();
-        let id = observer.id;
-        match membership.nodes().find(|(known, _)| **known == id) {
-            Some((_, known)) if *known == observer => Ok(()),
-            Some(_) => core.change(ChangeMembers::SetNodes([(id, observer)].into())).await,
-            None => {
-                let added = core.raft().add_learner(id, observer, false).await;
-                added.map(|_| ()).map_err(|error| core.refused(&error))
-            }
-        }
+        self.core.add_observer(observer).await
     }
 
     /// Takes a voter's vote; it stays an observer.
@@ -172,18 +213,6 @@ impl Controller {
     /// NOT_CONTROLLER where this node does not lead, VOTER_NOT_FOUND where there is no voter of this id and directory,
     /// INVALID_REQUEST for the last one.
     pub async fn remove_voter(&self, id: NodeId, directory_id: Uuid) -> Result<(), Refusal> {
-        let core = &self.core;
-        core.deciding_term().ok_or_else(|| core.not_controller())?;
-        let membership = core.raft().server_metrics().borrow().membership_config.clone();
-        let voter = membership.voter_ids().find(|voter| *voter == id);
-        let voter = voter.and_then(|id| membership.membership().get_node(&id));
-        let is_it = |voter: &&Voter| {
-            voter.directory_id == directory_id || voter.directory_id.is_zero() || directory_id.is_zero()
-        };
-        if voter.filter(is_it).is_none() {
-            let sentence = format!("there is no voter {id} with the directory {directory_id}");
-            return Err(Refusal::new(ErrorCode::VOTER_NOT_FOUND, sentence));
-        }
-        core.change(ChangeMembers::RemoveVoters(BTreeSet::from([id]))).await
+        self.core.remove_voter(id, directory_id).await
     }
 }

@@ -13,6 +13,7 @@
 //! | how controllers reach each other | [`network`], `transport`, `wire`, `answers` |
 //! | who leads, and when it may decide | `leadership` |
 //! | who votes and who only listens | `membership` |
+//! | how a cluster begins, and how a node gets into it | `founding`, `joining` |
 //! | what happens when the disk takes no writes | `revival` |
 //!
 //! What the quorum waits by is the clock of its doors, and tokio's own time inside openraft: a simulation pauses that, and
@@ -24,6 +25,8 @@ mod answers;
 mod batches;
 mod control;
 mod error;
+mod founding;
+mod joining;
 mod journal;
 mod leadership;
 mod membership;
@@ -41,9 +44,9 @@ mod types;
 mod vote;
 mod wire;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::Config;
 use openraft::error::{ClientWriteError, Fatal};
@@ -57,6 +60,7 @@ use crate::common::shutdown::Shutdown;
 use crate::log::LogDir;
 use crate::metadata::{Image, MetadataRecord, Refusal};
 use crate::protocol::ErrorCode;
+use joining::Joining;
 use journal::Journal;
 use network::Peers;
 use state_machine::State;
@@ -65,6 +69,7 @@ use transport::Connections;
 use types::{Outcome, Raft, Wish};
 
 pub use error::ControllerError;
+pub use founding::format_dir;
 pub use leadership::Leadership;
 pub use membership::{QuorumView, ReplicaView};
 pub use options::{ControllerOptions, QuorumTiming, SnapshotLimits};
@@ -92,8 +97,12 @@ struct Core {
     peers: Arc<Peers>,
     timing: QuorumTiming,
     leadership: watch::Sender<Leadership>,
+    cluster_id: Option<String>,
+    joining: Joining,
     /// Told when a leader or a candidate that this node takes has spoken.
     heard: Notify,
+    /// When that was.
+    heard_at: Mutex<Duration>,
     /// Held over deciding, writing and applying, so that wishes come one after another.
     turn: Arc<tokio::sync::Mutex<()>>,
     tasks: Shutdown,
@@ -114,8 +123,10 @@ impl Controller {
         options: ControllerOptions,
         bootstrap: impl FnOnce() -> Vec<MetadataRecord>,
     ) -> Result<Arc<Controller>, ControllerError> {
-        let ControllerOptions { node, voters, doors, network, clock, durable, limits, timing } = options;
-        let (journal, restored) = storage::in_place(|| Journal::open(dir, &node, clock.now(), limits))?;
+        let ControllerOptions { node, cluster_id, voters, bootstrap_servers, wants_vote, doors, .. } = options;
+        let ControllerOptions { network, clock, durable, limits, timing, .. } = options;
+        let (journal, mut restored) = storage::in_place(|| Journal::open(dir, &node, clock.now(), limits))?;
+        let voters = if restored.founders.is_empty() { voters } else { std::mem::take(&mut restored.founders) };
         let (is_new, is_first_voter) = (journal.is_pristine(), voters.iter().any(|voter| voter.id == node.id));
         let tasks = Shutdown::new();
         let store = Arc::new(Store {
@@ -132,13 +143,20 @@ impl Controller {
         let state = Arc::new(State::new(restored));
         let waits = doors.clock.clone();
         let network = network.unwrap_or_else(|| Arc::new(Connections::new(doors, timing.request)));
-        let peers = Arc::new(Peers::new(node.clone(), network, waits.clone(), &voters));
+        let peers = Arc::new(Peers::new(node.clone(), cluster_id.clone(), network, waits.clone(), &voters));
         let alone = is_first_voter && voters.len() == 1;
         let config = timing.openraft(alone)?;
         let raft = revival::raise(node.id, &config, &peers, &store, &state).await?;
         let core = Arc::new(Core {
             leadership: watch::Sender::new(Leadership::default()),
+            cluster_id,
+            joining: Joining::new(
+                bootstrap_servers.into_iter().map(joining::server).collect(),
+                wants_vote,
+                is_new && is_first_voter,
+            ),
             heard: Notify::new(),
+            heard_at: Mutex::default(),
             bootstrap: Mutex::new(is_first_voter.then(bootstrap)),
             turn: Arc::default(),
             node,
@@ -155,6 +173,7 @@ impl Controller {
         });
         core.tasks.spawn(leadership::follow(core.clone()));
         core.tasks.spawn(leadership::stand(core.clone()));
+        core.tasks.spawn(joining::join(core.clone()));
         if is_new && is_first_voter {
             core.found().await?;
         }
@@ -258,38 +277,10 @@ impl Core {
         self.raft.read().clone()
     }
 
-    /// Begins a new cluster, or leaves that to another voter.
-    async fn found(self: &Arc<Self>) -> Result<(), ControllerError> {
-        if self.voters.iter().all(|voter| voter.id >= self.node.id) {
-            return self.initialize().await;
-        }
-        // Another one begins; it may not be there.
-        let core = self.clone();
-        self.tasks.spawn(async move { core.initialize_later().await });
-        Ok(())
-    }
-
-    async fn initialize(&self) -> Result<(), ControllerError> {
-        let voters: BTreeMap<NodeId, Voter> = self.voters.iter().map(|voter| (voter.id, voter.clone())).collect();
-        match self.raft().initialize(voters).await {
-            Ok(()) => Ok(()),
-            // Another one was faster.
-            Err(error) if error.api_error().is_some() => Ok(()),
-            Err(error) => Err(ended(&self.store, &error)),
-        }
-    }
-
-    /// Begins the cluster where the voter who should does not.
-    async fn initialize_later(&self) {
-        let rank = self.voters.iter().filter(|voter| voter.id < self.node.id).count();
-        let wait = self.timing.election.1 * 2 * u32::try_from(rank).unwrap_or(1);
-        tokio::select! {
-            () = self.clock.sleep(wait) => {}
-            () = self.tasks.begun() => return,
-        }
-        if let Err(error) = self.initialize().await {
-            tracing::error!(%error, "the quorum could not begin");
-        }
+    /// Takes note that a leader or a candidate has spoken that this node takes.
+    fn hears(&self) {
+        *self.heard_at.lock() = self.clock.monotonic();
+        self.heard.notify_one();
     }
 
     async fn carry_out<T>(

@@ -1,6 +1,6 @@
 //! How controllers reach each other.
 //!
-//! [`QuorumNetwork`] is all that the quorum wants of a network: three questions that may fail. `transport` asks them over
+//! [`QuorumNetwork`] is all that the quorum wants of a network: four questions that may fail. `transport` asks them over
 //! connections; a test or a simulation hands them over in memory, and cuts a link by failing. `Peers` gives it to openraft,
 //! and knows where each one is: as the configuration says, or as it said of itself when it last asked something, and
 //! only else as the log remembers.
@@ -26,6 +26,7 @@ use super::wire;
 use crate::common::clock::SharedClock;
 use crate::common::ids::{NodeId, Timestamp};
 use crate::protocol::messages::quorum_append::{QuorumAppendRequest, QuorumAppendResponse};
+use crate::protocol::messages::quorum_hello::{QuorumHelloRequest, QuorumHelloResponse};
 use crate::protocol::messages::quorum_snapshot::{QuorumSnapshotRequest, QuorumSnapshotResponse};
 use crate::protocol::messages::quorum_vote::{QuorumVoteRequest, QuorumVoteResponse, QuorumWay};
 use crate::protocol::{ErrorCode, Str};
@@ -44,12 +45,15 @@ pub trait QuorumNetwork: Send + Sync + fmt::Debug + 'static {
     fn append<'a>(&'a self, to: &'a Voter, request: QuorumAppendRequest) -> Asking<'a, QuorumAppendResponse>;
     /// Hands on a piece of a snapshot.
     fn snapshot<'a>(&'a self, to: &'a Voter, request: QuorumSnapshotRequest) -> Asking<'a, QuorumSnapshotResponse>;
+    /// Says who this node is, and asks who leads.
+    fn hello<'a>(&'a self, to: &'a Voter, request: QuorumHelloRequest) -> Asking<'a, QuorumHelloResponse>;
 }
 
 /// The others.
 #[derive(Debug)]
 pub(super) struct Peers {
     pub(super) us: Voter,
+    cluster_id: Option<String>,
     network: Arc<dyn QuorumNetwork>,
     clock: SharedClock,
     addresses: RwLock<HashMap<NodeId, (String, u16)>>,
@@ -61,12 +65,20 @@ pub(super) struct Peers {
 pub(super) struct Answered {
     pub(super) at: Timestamp,
     pub(super) caught_up: Timestamp,
+    /// When it last did, on the clock that is never set.
+    since: Duration,
 }
 
 impl Peers {
-    pub(super) fn new(us: Voter, network: Arc<dyn QuorumNetwork>, clock: SharedClock, known: &[Voter]) -> Peers {
+    pub(super) fn new(
+        us: Voter,
+        cluster_id: Option<String>,
+        network: Arc<dyn QuorumNetwork>,
+        clock: SharedClock,
+        known: &[Voter],
+    ) -> Peers {
         let addresses = known.iter().map(|voter| (voter.id, (voter.host.clone(), voter.port))).collect();
-        Peers { us, network, clock, addresses: RwLock::new(addresses), answered: RwLock::default() }
+        Peers { us, cluster_id, network, clock, addresses: RwLock::new(addresses), answered: RwLock::default() }
     }
 
     /// Takes note of where one of them is.
@@ -79,14 +91,20 @@ impl Peers {
 
     /// When one of them last answered this node as its leader.
     pub(super) fn answered(&self, id: NodeId) -> Answered {
-        self.answered.read().get(&id).copied().unwrap_or(Answered { at: -1, caught_up: -1 })
+        self.answered.read().get(&id).copied().unwrap_or(Answered { at: -1, caught_up: -1, since: Duration::ZERO })
+    }
+
+    /// Whether it did so within this time.
+    pub(super) fn has_answered_within(&self, id: NodeId, time: Duration) -> bool {
+        let since = self.answered.read().get(&id).map(|answered| answered.since);
+        since.is_some_and(|since| self.clock.monotonic().saturating_sub(since) < time)
     }
 
     fn has_answered(&self, id: NodeId, with_all: bool) {
-        let at = self.clock.now();
+        let (at, since) = (self.clock.now(), self.clock.monotonic());
         let mut answered = self.answered.write();
-        let known = answered.entry(id).or_insert(Answered { at, caught_up: -1 });
-        known.at = at;
+        let known = answered.entry(id).or_insert(Answered { at, caught_up: -1, since });
+        (known.at, known.since) = (at, since);
         if with_all {
             known.caught_up = at;
         }
@@ -98,6 +116,13 @@ impl Peers {
             Some((host, port)) => Voter { host: host.clone(), port: *port, ..voter.clone() },
             None => voter.clone(),
         }
+    }
+
+    /// Says who this node is: whether it wants the log, and a vote.
+    pub(super) async fn hello(&self, to: &Voter, joins: bool, wants_vote: bool) -> Result<QuorumHelloResponse, String> {
+        let cluster_id = Str::from(self.cluster_id.as_deref().unwrap_or_default());
+        let request = QuorumHelloRequest { way: self.way(to), cluster_id, joins, wants_vote };
+        self.network.hello(to, request).await
     }
 
     fn way(&self, target: &Voter) -> QuorumWay {

@@ -97,8 +97,15 @@ impl Default for QuorumTiming {
 pub struct ControllerOptions {
     /// This node. Its host and port are where its controller listener is; a quorum of one uses neither.
     pub node: Voter,
-    /// The first voters of a new cluster. A node that is not among them is an observer, until a leader hears of it.
+    /// The cluster that it is of; `None`: whichever it finds.
+    pub cluster_id: Option<String>,
+    /// The first voters of a new cluster; a log dir that was formatted knows better. A node that is not among them is an
+    /// observer.
     pub voters: Vec<Voter>,
+    /// `controller.quorum.bootstrap.servers`: where it may be asked who leads.
+    pub bootstrap_servers: Vec<(String, u16)>,
+    /// Whether it is to be a voter though it was not from the beginning (`controller.quorum.auto.join.enable`).
+    pub wants_vote: bool,
     /// How others are reached.
     pub doors: Doors,
     /// Instead of connections through those doors.

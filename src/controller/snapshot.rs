@@ -9,7 +9,8 @@
 //! ```
 //! A log's batches, with offsets of their own from 0 on. The header says, in a tag of ours, which entry was the last one
 //! in it (its term and its number), and which one the voters come from; `control` draws both. One without the tag was
-//! written by Apache Kafka or by an earlier version of ours, for a quorum of one.
+//! written by Apache Kafka or by an earlier version of ours, for a quorum of one. One at offset 0 has no records: `format` wrote
+//! it, and its voters are to found the cluster (`founding`).
 //!
 //! Crash: it is written as `.checkpoint.part`, synced, renamed, and the name synced, and only then do older ones go and the
 //! log below it. A part that is left over goes when the log is opened.
@@ -22,7 +23,7 @@ use bytes::Bytes;
 use super::batches::MAX_BATCH;
 use super::control;
 use super::error::ControllerError;
-use super::types::{LogId, Membership, StoredMembership};
+use super::types::{LogId, Membership, StoredMembership, Voter};
 use crate::common::ids::{LeaderEpoch, Offset, Timestamp};
 use crate::log::fs::{FileSystem, OpenMode, read_file, remove_if_there, with_suffix};
 use crate::metadata::{Image, MetadataRecord};
@@ -54,12 +55,17 @@ impl SnapshotId {
     }
 }
 
+/// The snapshot that stands for an empty log.
+pub(super) const FOUNDING: SnapshotId = SnapshotId { offset: 0, epoch: 0 };
+
 /// What a snapshot says.
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) image: Image,
     /// Its last entry and its voters; `None` for one that knows no entries.
     pub(super) position: Option<(LogId, StoredMembership)>,
+    /// The voters of one that was written by Apache Kafka, or by whoever formatted the log dir.
+    pub(super) founders: Vec<Voter>,
 }
 
 /// The bytes of a snapshot.
@@ -93,6 +99,19 @@ pub(super) fn encode(
     Ok(out.bytes)
 }
 
+/// The bytes of the snapshot that stands for an empty log, and names the first voters.
+pub(super) fn encode_founders(voters: &[Voter], now: Timestamp) -> Result<Vec<u8>, ControllerError> {
+    let mut out = Writer { id: FOUNDING, next: 0, bytes: Vec::new() };
+    let mut batch = out.begin(true);
+    control::put(&mut batch, ControlType::SnapshotHeader, &control::founding_header(now)?, now);
+    control::put_founders(&mut batch, voters, now)?;
+    out.put(batch)?;
+    let mut footer = out.begin(true);
+    control::put(&mut footer, ControlType::SnapshotFooter, &[0, 0, 0], now);
+    out.put(footer)?;
+    Ok(out.bytes)
+}
+
 /// Batches one behind the other.
 struct Writer {
     id: SnapshotId,
@@ -119,6 +138,7 @@ impl Writer {
 pub(super) fn decode(bytes: &[u8]) -> Result<Content, ControllerError> {
     let mut image = Image::default();
     let (mut header, mut voters): (_, Option<Membership>) = (None, None);
+    let mut founders = Vec::new();
     let mut at = 0;
     for batch in batches(bytes) {
         let fail = |source| ControllerError::Batch { offset: at, source };
@@ -134,7 +154,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Content, ControllerError> {
             }
             match record.key.and_then(ControlType::from_key) {
                 Some(ControlType::SnapshotHeader) => header = control::read_snapshot_header(value)?,
-                Some(ControlType::KRaftVoters) => voters = control::read_membership(value, record.offset)?,
+                Some(ControlType::KRaftVoters) => {
+                    voters = control::read_membership(value, record.offset)?;
+                    founders = control::read_founders(value, record.offset)?;
+                }
                 _ => {}
             }
         }
@@ -144,7 +167,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Content, ControllerError> {
         (Some((last, of)), Some(voters)) => Some((last, StoredMembership::new(of, voters))),
         _ => None,
     };
-    Ok(Content { image, position })
+    Ok(Content { image, position, founders })
 }
 
 /// Applies one record.

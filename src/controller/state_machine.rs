@@ -57,7 +57,7 @@ struct Progress {
 
 impl State {
     pub(super) fn new(restored: Restored) -> State {
-        let Restored { image, last, membership, end } = restored;
+        let Restored { image, last, membership, end, .. } = restored;
         State {
             image: RwLock::new(image),
             progress: Mutex::new(Progress { last, membership, end }),

@@ -3,6 +3,7 @@
 //! Time is stopped, and goes on only when all wait: so nothing here takes long, and a test's ten seconds are the quorum's.
 
 mod alone;
+mod joining;
 mod several;
 
 use std::collections::{HashMap, HashSet};
@@ -26,6 +27,7 @@ use crate::log::fs::memory::MemoryFs;
 use crate::metadata::plan;
 use crate::metadata::records::TopicRecord;
 use crate::protocol::messages::quorum_append::{QuorumAppendRequest, QuorumAppendResponse};
+use crate::protocol::messages::quorum_hello::{QuorumHelloRequest, QuorumHelloResponse};
 use crate::protocol::messages::quorum_snapshot::{QuorumSnapshotRequest, QuorumSnapshotResponse};
 use crate::protocol::messages::quorum_vote::{QuorumVoteRequest, QuorumVoteResponse};
 use crate::protocol::{Message, Request, Str};
@@ -88,33 +90,57 @@ impl QuorumNetwork for Net {
         let from = request.way.sender_id;
         Box::pin(self.carry(from, to.id, request, async |node, request| node.handle_snapshot(request).await))
     }
+
+    fn hello<'a>(&'a self, to: &'a Voter, request: QuorumHelloRequest) -> Asking<'a, QuorumHelloResponse> {
+        let from = request.way.sender_id;
+        // A bootstrap server is known by its host alone.
+        let id = if to.id < 0 { to.host.trim_start_matches("host-").parse().unwrap() } else { to.id };
+        Box::pin(self.carry(from, id, request, async |node, request| node.handle_hello(request).await))
+    }
 }
 
 fn voter(id: NodeId) -> Voter {
     Voter { id, directory_id: Uuid([id as u8; 16]), host: format!("host-{id}"), port: 9093 }
 }
 
-/// Starts a controller; its log dir is let go, as nobody else wants it here.
+/// Starts a controller of the quorum whose first voters these are.
 async fn start(
     fs: &MemoryFs,
     clock: &Arc<ManualClock>,
     limits: SnapshotLimits,
     (net, id, voters): (&Arc<Net>, NodeId, &[NodeId]),
 ) -> Result<Arc<Controller>, ControllerError> {
-    let dir = LogDir::open(Handles::new(Arc::new(fs.clone()), 64), Path::new("/data"), "1").unwrap();
-    let doors =
-        Doors { transport: Tcp::shared(), clock: SystemClock::shared(), runtime: tokio::runtime::Handle::current() };
-    let options = ControllerOptions {
-        node: voter(id),
-        voters: voters.iter().map(|id| voter(*id)).collect(),
-        doors,
+    let options = ControllerOptions { voters: voters.iter().map(|id| voter(*id)).collect(), ..options(net, voter(id)) };
+    start_with(fs, net, ControllerOptions { clock: clock.clone(), limits, ..options }).await
+}
+
+/// A controller that knows nobody yet.
+fn options(net: &Arc<Net>, node: Voter) -> ControllerOptions {
+    let runtime = tokio::runtime::Handle::current();
+    ControllerOptions {
+        node,
+        cluster_id: None,
+        voters: Vec::new(),
+        bootstrap_servers: Vec::new(),
+        wants_vote: false,
+        doors: Doors { transport: Tcp::shared(), clock: SystemClock::shared(), runtime },
         network: Some(net.clone()),
-        clock: clock.clone(),
+        clock: ManualClock::new(NOW),
         durable: true,
-        limits,
+        limits: NEVER,
         timing: QuorumTiming::default(),
-    };
-    let controller = Controller::start(&dir, options, plan::bootstrap).await?;
+    }
+}
+
+/// Starts a controller; its log dir is let go, as nobody else wants it here.
+async fn start_with(
+    fs: &MemoryFs,
+    net: &Arc<Net>,
+    options: ControllerOptions,
+) -> Result<Arc<Controller>, ControllerError> {
+    let dir = LogDir::open(Handles::new(Arc::new(fs.clone()), 64), Path::new("/data"), "1").unwrap();
+    let id = options.node.id;
+    let controller = Controller::start(&dir, options, || plan::bootstrap(1).into_iter().take(1).collect()).await?;
     net.nodes.lock().insert(id, Arc::downgrade(&controller));
     Ok(controller)
 }

@@ -14,6 +14,7 @@ use super::types::Voter;
 use crate::client::Doors;
 use crate::client::connection::{Connection, ConnectionOptions};
 use crate::protocol::messages::quorum_append::{QuorumAppendRequest, QuorumAppendResponse};
+use crate::protocol::messages::quorum_hello::{QuorumHelloRequest, QuorumHelloResponse};
 use crate::protocol::messages::quorum_snapshot::{QuorumSnapshotRequest, QuorumSnapshotResponse};
 use crate::protocol::messages::quorum_vote::{QuorumVoteRequest, QuorumVoteResponse};
 use crate::protocol::{Request, Str};
@@ -83,6 +84,10 @@ impl QuorumNetwork for Connections {
     }
 
     fn snapshot<'a>(&'a self, to: &'a Voter, request: QuorumSnapshotRequest) -> Asking<'a, QuorumSnapshotResponse> {
+        self.ask(to, request)
+    }
+
+    fn hello<'a>(&'a self, to: &'a Voter, request: QuorumHelloRequest) -> Asking<'a, QuorumHelloResponse> {
         self.ask(to, request)
     }
 }

@@ -331,7 +331,7 @@ impl LogDir {
 }
 
 /// Makes the log dir where it is not there, and its name safe: all that is synced in it would be lost with it.
-fn make_root(fs: &dyn FileSystem, root: &Path) -> io::Result<()> {
+pub fn make_root(fs: &dyn FileSystem, root: &Path) -> io::Result<()> {
     let mut missing = Vec::new();
     for dir in root.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
         if fs.stat(dir)?.is_some() {

@@ -70,10 +70,9 @@ pub struct PartitionImage {
     /// Whether its leader was chosen though it may lack records that were acknowledged, and has not looked through its
     /// log since.
     pub recovering: bool,
-    /// Those that are not in sync and yet have every record that was acknowledged (KIP-966). Apache Kafka writes them;
-    /// this cluster hands them on, and lets them go with the next change of the ISR.
+    /// Those that are not in sync and yet have every record that was acknowledged (KIP-966).
     pub eligible: Vec<NodeId>,
-    /// Those of them that were the last to go, and may have lost what they had.
+    /// Who led last, while nobody is in sync.
     pub last_known_eligible: Vec<NodeId>,
 }
 

@@ -21,7 +21,7 @@ fn broker() -> Arc<Values> {
 /// A cluster of one broker, whose id is 1.
 fn cluster() -> Image {
     let mut image = Image::default();
-    let records = plan::bootstrap();
+    let records = plan::bootstrap(1);
     apply(&mut image, records);
     let wish = plan::Registration::new(1, ("localhost", 9092), Uuid::random());
     let registered = plan::register_broker(&image, &wish, false).unwrap();

@@ -131,6 +131,7 @@ apis! {
     10_000 QuorumVote                0-0,   flexible 0, internal true;
     10_001 QuorumAppend              0-0,   flexible 0, internal true;
     10_002 QuorumSnapshot            0-0,   flexible 0, internal true;
+    10_003 QuorumHello               0-0,   flexible 0, internal true;
 }
 
 impl ApiKey {

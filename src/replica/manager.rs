@@ -13,6 +13,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -73,6 +74,8 @@ pub struct ReplicaManager {
     pub(super) cleaner: Cleaner,
     pub(super) surroundings: Arc<Surroundings>,
     pub(super) fetchers: Fetchers,
+    /// Of the newest registration; -1 before there is one.
+    broker_epoch: AtomicI64,
 }
 
 /// The offsets that a broker writes down for each partition.
@@ -132,6 +135,7 @@ impl ReplicaManager {
             cleaner: Cleaner::default(),
             surroundings,
             fetchers: Fetchers::default(),
+            broker_epoch: AtomicI64::new(-1),
         })
     }
 
@@ -337,6 +341,11 @@ impl ReplicaManager {
         self.dir.write_checkpoint(checkpoint::LOG_START, &all.log_starts)
     }
 
+    /// The epoch of the broker's registration: by it the controller knows that its last stop was clean.
+    pub fn registered(&self, epoch: i64) {
+        self.broker_epoch.store(epoch, Ordering::Release);
+    }
+
     /// Closes every log, writes the checkpoints, and marks the stop as clean if all logs are known to be whole.
     pub fn close(&self, now: Timestamp) -> Result<(), StorageError> {
         self.trash.empty(Timestamp::MAX);
@@ -358,7 +367,9 @@ impl ReplicaManager {
         self.checkpoint()?;
         match failed {
             Some(error) => Err(error),
-            None if self.dir.was_clean() || self.closed.lock().is_empty() => self.dir.mark_clean(0),
+            None if self.dir.was_clean() || self.closed.lock().is_empty() => {
+                self.dir.mark_clean(self.broker_epoch.load(Ordering::Acquire))
+            }
             None => Ok(()),
         }
     }

@@ -122,12 +122,34 @@ def test_topics_are_described_while_a_broker_is_away(play: Callable[[Scenario], 
         stand.until(lambda: stand.in_sync("away") == {"a", "c"})
         for option in ("under-replicated", "at-min-isr", "under-min-isr", "unavailable"):
             found[option] = stand.topics("--describe", "--topic", "away", f"--{option}-partitions")
-        # Who was the last in sync stands elsewhere in Apache Kafka (KIP-966).
-        alone = stand.topics("--describe", "--topic", "away-alone", "--unavailable-partitions")
-        found["alone"] = [re.findall(r"Leader: \S+ Replicas: \S+", row) for row in alone[1]]
+        found["alone"] = stand.topics("--describe", "--topic", "away-alone", "--unavailable-partitions")
         stand.three.start(1)
         stand.until(lambda: not stand.topics("--describe", "--topic", "away", "--under-replicated-partitions")[1])
         found["after"] = [sorted(re.findall(r"Isr: (\S*)", row)[0].split(",")) for row in stand.rows("away")]
+        return found
+
+    play(scenario)
+
+
+def test_who_left_below_the_minimum_stays_eligible(play: Callable[[Scenario], None]) -> None:
+    def scenario(stand: Stand) -> Transcript:
+        stand.create("eligible", "ab", "ba")
+        stand.create("eligible-alone", "b")
+        settings = ("--entity-type", "topics", "--entity-name", "eligible", "--add-config", "min.insync.replicas=2")
+        assert stand.run("configs", "--alter", *settings)[0] == 0
+        stand.three.stop(1)
+        stand.until(lambda: all(re.findall(r"Isr: (\S*)", row) == ["a"] for row in stand.rows("eligible")))
+        found = {"away": stand.rows("eligible"), "alone": stand.rows("eligible-alone")}
+        stand.three.start(1)
+        stand.until(lambda: not stand.topics("--describe", "--under-replicated-partitions", "--topic", "eligible")[1])
+        stand.until(lambda: "Leader: b" in stand.rows("eligible-alone")[0])
+        found["back"] = [re.findall(r"Elr: .*", row) for topic in ("eligible", "eligible-alone") for row in stand.rows(topic)]
+        # One for all brokers: it can be neither taken away nor be another one for one of them.
+        one = ("--entity-type", "brokers", "--entity-name", str(stand.three.nodes[0]))
+        alter = ("configs", "--alter", *one, "--add-config", "min.insync.replicas=2")
+        found["one broker"] = [line for line in stand.run(*alter)[1] if "ELR" in line]
+        every = ("configs", "--alter", "--entity-type", "brokers", "--entity-default")
+        found["none"] = [line for line in stand.run(*every, "--delete-config", "min.insync.replicas")[1] if "ELR" in line]
         return found
 
     play(scenario)

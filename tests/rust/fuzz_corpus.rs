@@ -51,7 +51,8 @@ macro_rules! each_request {
             m::offset_delete::OffsetDeleteRequest, m::describe_quorum::DescribeQuorumRequest,
             m::add_raft_voter::AddRaftVoterRequest, m::remove_raft_voter::RemoveRaftVoterRequest,
             m::quorum_vote::QuorumVoteRequest, m::quorum_append::QuorumAppendRequest,
-            m::quorum_snapshot::QuorumSnapshotRequest, m::describe_cluster::DescribeClusterRequest,
+            m::quorum_snapshot::QuorumSnapshotRequest, m::quorum_hello::QuorumHelloRequest,
+            m::describe_cluster::DescribeClusterRequest,
             m::describe_producers::DescribeProducersRequest, m::list_config_resources::ListConfigResourcesRequest,
             m::describe_topic_partitions::DescribeTopicPartitionsRequest)
     };

@@ -12,6 +12,7 @@ mod fuzz_corpus;
 mod hostile_frames;
 mod leaks;
 mod limits;
+mod nodes;
 mod protocol_second_opinion;
 mod quorum;
 mod readme;

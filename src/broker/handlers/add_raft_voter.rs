@@ -4,8 +4,10 @@
 //!   1  whether to wait until the change is committed: it is always waited for
 //!
 //! Rules
-//!   the node first catches up as an observer, and stays one where it does not in time (REQUEST_TIMED_OUT)
+//!   the node first catches up as an observer, and stays one where it does not within timeout_ms (REQUEST_TIMED_OUT)
 //!   DUPLICATE_VOTER for one that is a voter; INCONSISTENT_CLUSTER_ID for another cluster's
+
+use std::time::Duration;
 
 use super::{Context, Outcome, check_cluster};
 use crate::broker::Broker;
@@ -43,5 +45,6 @@ async fn add(broker: &Broker, request: AddRaftVoterRequest) -> Result<(), Refusa
         host: listener.host.to_string(),
         port: listener.port,
     };
-    broker.controller().add_voter(voter).await
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    broker.controller().add_voter(voter, timeout).await
 }

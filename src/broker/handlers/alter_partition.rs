@@ -5,13 +5,14 @@
 //! Rules
 //!   each by itself   a partition that is refused does not hold up the others; all that are granted are one write
 //!   a leader no more one whose wish was the end of a reassignment, and whom that took away: NEW_LEADER_ELECTED
+//!   recovering       a leader of an unclean election has looked through its log when it asks for another ISR
 //!   the rest         in `metadata/plan/failover.rs`; the reply tells the partition as it is then
 
 use super::{Context, Outcome};
 use crate::broker::Broker;
 use crate::common::ids::{NodeId, Uuid};
 use crate::metadata::plan::{self, AlterIsr};
-use crate::metadata::{Image, MetadataRecord};
+use crate::metadata::{Image, MetadataRecord, Refusal};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::alter_partition::{
     AlterPartitionRequest, AlterPartitionResponse, PartitionData, PartitionResult, TopicResult,
@@ -43,7 +44,7 @@ pub(super) async fn handle(
         for (topic_id, partitions) in asked {
             for partition in partitions {
                 let wish = wish(leader, topic_id, &partition, with_epochs);
-                match plan::alter_isr(image, &wish) {
+                match check_recovery(&partition, &wish).and_then(|()| plan::alter_isr(image, &wish)) {
                     Ok(granted) => {
                         records.extend(granted);
                         codes.push(ErrorCode::NONE);
@@ -73,6 +74,15 @@ pub(super) async fn handle(
         told.collect()
     });
     Outcome::Reply(AlterPartitionResponse { topics, ..Default::default() })
+}
+
+/// A leader that has not looked through its log yet asks for nobody but itself, and none of ours asks at all.
+fn check_recovery(partition: &PartitionData, wish: &AlterIsr) -> Result<(), Refusal> {
+    if partition.leader_recovery_state == 0 || wish.isr.len() == 1 {
+        return Ok(());
+    }
+    let sentence = format!("a leader that recovers asks for the ISR {:?}: it must be alone", wish.isr);
+    Err(Refusal::new(ErrorCode::INVALID_REQUEST, sentence))
 }
 
 fn wish(leader: (i32, i64), topic_id: Uuid, partition: &PartitionData, with_epochs: bool) -> AlterIsr {

@@ -5,11 +5,12 @@
 //!   3  flexible: the client's software name and version; features     4  features with a minimum of 0
 //!
 //! Rules
-//!   the list derives from the table of handlers: what is not served is not in it, and what brokers and controllers have
-//!   among themselves is only told on a controller's listener
+//!   the list derives from the table of handlers: what is not served is not in it. What brokers and controllers have among
+//!   themselves is only told on a controller's listener, and what brokers alone answer only on the other
 
 use super::{Context, Outcome};
 use crate::broker::{Broker, Listener};
+use crate::metadata::plan::FEATURES;
 use crate::protocol::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
@@ -31,11 +32,14 @@ pub(super) async fn handle(
     let features: Vec<(Str, i16)> = broker
         .controller()
         .read(|image| image.features().iter().map(|(name, level)| (Str::from(name.as_str()), *level)).collect());
-    let supported = features.iter().map(|(name, level)| SupportedFeatureKey {
-        name: name.clone(),
-        min_version: *level,
-        max_version: *level,
+    // What Apache Kafka wrote and is only handed on is known at its level alone.
+    let supported = features.iter().map(|(name, level)| {
+        let known = FEATURES.iter().find(|(known, ..)| *known == name.as_str());
+        let (min_version, max_version) = known.map_or((*level, *level), |(_, min, max)| (*min, *max));
+        SupportedFeatureKey { name: name.clone(), min_version, max_version }
     });
+    // A client of before version 4 takes a minimum of 0 for nonsense.
+    let supported = supported.filter(|known| known.min_version > 0 || context.version >= 4);
     let finalized = features.iter().map(|(name, level)| FinalizedFeatureKey {
         name: name.clone(),
         max_version_level: *level,
@@ -60,7 +64,10 @@ pub(super) fn unsupported(listener: Listener) -> ApiVersionsResponse {
 fn served(listener: Listener) -> Vec<ApiVersion> {
     let mut keys: Vec<ApiVersion> = super::SERVED
         .iter()
-        .filter(|key| listener == Listener::Controller || !key.spec().internal)
+        .filter(|key| match listener {
+            Listener::Controller => super::is_for_controllers(**key),
+            Listener::Client => !key.spec().internal,
+        })
         .map(|key| {
             let versions = key.spec().advertised;
             ApiVersion {

@@ -7,15 +7,11 @@
 //!   a second one      DUPLICATE_BROKER_REGISTRATION, while the one that has this id is heard of within its session, and has
 //!                     its connection
 //!   the same again    a broker that did not hear the answer gets it again
-//!   an observer       one that is no voter tells its controller listener: the metadata is brought there
 //!   all others        in `metadata/plan/brokers.rs`
 
 use super::{Context, Outcome};
 use crate::broker::Broker;
-use crate::broker::lifecycle::CONTROLLER_LISTENER;
-use crate::common::ids::Uuid;
-use crate::controller::Voter;
-use crate::metadata::{Image, Refusal};
+use crate::metadata::Image;
 use crate::metadata::plan::{self, Registration};
 use crate::metadata::records::{BrokerEndpoint, BrokerFeature};
 use crate::protocol::ErrorCode;
@@ -35,17 +31,12 @@ pub(super) async fn handle(
         return refuse(ErrorCode::INCONSISTENT_CLUSTER_ID);
     }
     let id = request.broker_id;
-    if let Err(refusal) = observe(broker, &request).await {
-        tracing::warn!(broker = id, %refusal, "the metadata cannot be brought to a broker");
-        return refuse(refusal.code);
-    }
     let wish = Registration {
         id,
         incarnation_id: request.incarnation_id,
         endpoints: request
             .listeners
             .into_iter()
-            .filter(|listener| *listener.name != *CONTROLLER_LISTENER)
             .map(|listener| BrokerEndpoint {
                 name: listener.name,
                 host: listener.host,
@@ -55,6 +46,7 @@ pub(super) async fn handle(
             .collect(),
         rack: request.rack,
         log_dirs: request.log_dirs,
+        previous_epoch: request.previous_broker_epoch,
         features: request
             .features
             .into_iter()
@@ -88,20 +80,5 @@ pub(super) async fn handle(
             tracing::warn!(broker = id, %refusal, "a registration is refused");
             refuse(refusal.code)
         }
-    }
-}
-
-/// Lets the metadata come to a broker that has no vote.
-async fn observe(broker: &Broker, request: &BrokerRegistrationRequest) -> Result<(), Refusal> {
-    let id = request.broker_id;
-    let listener = request.listeners.iter().find(|listener| *listener.name == *CONTROLLER_LISTENER);
-    let votes = broker.controller().quorum().voters.iter().any(|one| one.voter.id == id);
-    match listener {
-        Some(listener) if !votes => {
-            let directory_id = request.log_dirs.first().copied().unwrap_or(Uuid::ZERO);
-            let (host, port) = (listener.host.to_string(), listener.port);
-            broker.controller().add_observer(Voter { id, directory_id, host, port }).await
-        }
-        _ => Ok(()),
     }
 }

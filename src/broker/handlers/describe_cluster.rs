@@ -1,20 +1,22 @@
 //! DescribeCluster (key 60): the brokers and which of them is the controller.
 //!
 //! Versions 0-2 are served.
-//!   1  endpoint type (only brokers here)     2  fenced brokers
+//!   1  endpoint type     2  fenced brokers
 //!
 //! Rules
-//!   a client that asks for controllers gets UNSUPPORTED_ENDPOINT_TYPE: no listener of this broker is a controller's
+//!   a listener tells of those that it is for: brokers, or on a controller's listener the voters of the metadata quorum and who
+//!   leads it. Who asks for the others gets MISMATCHED_ENDPOINT_TYPE, and UNSUPPORTED_ENDPOINT_TYPE for what is neither
 
 use super::{Context, Outcome};
-use crate::broker::Broker;
+use crate::broker::{Broker, Listener};
 use crate::protocol::messages::describe_cluster::{
     DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse,
 };
 use crate::protocol::{ErrorCode, Str};
 
-/// The endpoint type of brokers.
+/// The endpoint types.
 const BROKERS: i8 = 1;
+const CONTROLLERS: i8 = 2;
 
 pub(super) async fn handle(
     broker: &Broker,
@@ -22,11 +24,14 @@ pub(super) async fn handle(
     request: DescribeClusterRequest,
 ) -> Outcome<DescribeClusterResponse> {
     let node = broker.node();
-    if context.version >= 1 && request.endpoint_type != BROKERS {
-        let code = if request.endpoint_type == 2 {
-            ErrorCode::MISMATCHED_ENDPOINT_TYPE
-        } else {
-            ErrorCode::UNSUPPORTED_ENDPOINT_TYPE
+    let told = match context.connection.listener {
+        Listener::Client => BROKERS,
+        Listener::Controller => CONTROLLERS,
+    };
+    if context.version >= 1 && request.endpoint_type != told {
+        let code = match request.endpoint_type {
+            BROKERS | CONTROLLERS => ErrorCode::MISMATCHED_ENDPOINT_TYPE,
+            _ => ErrorCode::UNSUPPORTED_ENDPOINT_TYPE,
         };
         return Outcome::Reply(DescribeClusterResponse {
             error_code: code,
@@ -34,6 +39,9 @@ pub(super) async fn handle(
             endpoint_type: request.endpoint_type,
             ..Default::default()
         });
+    }
+    if told == CONTROLLERS {
+        return Outcome::Reply(controllers(broker));
     }
     let with_fenced = context.version >= 2 && request.include_fenced_brokers;
     let (brokers, controller_id) = broker.controller().read(|image| {
@@ -52,4 +60,23 @@ pub(super) async fn handle(
         brokers,
         ..Default::default()
     })
+}
+
+/// The voters, and who leads them.
+fn controllers(broker: &Broker) -> DescribeClusterResponse {
+    let leadership = broker.controller().leader().borrow().clone();
+    let leader = if leadership.is_us { Some(broker.node().id) } else { leadership.leader.map(|leader| leader.id) };
+    let voters = broker.controller().quorum().voters.into_iter().map(|replica| DescribeClusterBroker {
+        broker_id: replica.voter.id,
+        host: Str::from(replica.voter.host),
+        port: i32::from(replica.voter.port),
+        ..Default::default()
+    });
+    DescribeClusterResponse {
+        endpoint_type: CONTROLLERS,
+        cluster_id: broker.node().cluster_id.clone(),
+        controller_id: leader.unwrap_or(-1),
+        brokers: voters.collect(),
+        ..Default::default()
+    }
 }

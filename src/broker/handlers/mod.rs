@@ -99,6 +99,7 @@ served! {
     QuorumVote => quorum_vote;
     QuorumAppend => quorum_append;
     QuorumSnapshot => quorum_snapshot;
+    QuorumHello => quorum_hello;
 }
 
 /// Who asks, and in which version.
@@ -167,8 +168,18 @@ pub(super) fn answer(broker: &Arc<Broker>, connection: &Arc<Connection>, frame: 
         }
         return close(format!("{key} version {version} is not served"));
     }
+    if connection.listener == Listener::Controller && !is_for_controllers(key) {
+        return close(format!("{key} is for brokers: this is a controller's listener"));
+    }
     let context = Context { version, client_id: header.client_id.clone(), connection: connection.clone() };
     dispatch(broker.clone(), context, header, body)
+}
+
+/// Whether `key` is answered on a controller's listener: what nodes ask among themselves, and what an admin client may want of
+/// controllers alone.
+fn is_for_controllers(key: ApiKey) -> bool {
+    let also = matches!(key, ApiKey::ApiVersions | ApiKey::DescribeCluster | ApiKey::DescribeConfigs);
+    key.spec().internal || is_forwarded(key) || also
 }
 
 fn close(reason: String) -> ReplyFuture {

@@ -9,6 +9,7 @@
 //! | [`reassign`] | move replicas to other brokers |
 //! | [`cluster`] | brokers and log dirs |
 //! | [`replicas`] | how far each replica is |
+//! | [`quorum`] | the controllers: who votes, and how far each is |
 //!
 //! A call about several things returns a result for each, in the order they were named: one that fails does not hide the
 //! others. A call that may be tried again is, until `default.api.timeout.ms` is over.
@@ -17,6 +18,7 @@ pub mod cluster;
 pub mod configs;
 pub mod groups;
 pub mod over_time;
+pub mod quorum;
 pub mod reassign;
 pub mod replicas;
 pub mod topics;

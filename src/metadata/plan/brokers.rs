@@ -2,12 +2,14 @@
 //!
 //! A broker registers each time it starts, and is given an epoch that no other start had. It is fenced until it has told
 //! that it is caught up (`heartbeat`); whatever it led or was in sync with before that start has gone to others, for it may
-//! have lost the end of its logs. One that is alone needs none of that: there is nobody to hand over to, and nobody who
+//! have lost the end of its logs. One that tells the epoch with which it was shut down cleanly has not, and stays eligible. One that is alone needs none of that: there is nobody to hand over to, and nobody who
 //! could have led meanwhile.
 
+use super::change::{ELIGIBLE_FEATURE, MIN_IN_SYNC};
+use super::configs::config_record;
 use super::{Plan, Refusal, failover};
 use crate::common::ids::{NodeId, ProducerId, Uuid};
-use crate::metadata::image::Image;
+use crate::metadata::image::{Image, ResourceType};
 use crate::metadata::records::{
     BrokerEndpoint, BrokerFeature, FeatureLevelRecord, MetadataRecord, PartitionChangeRecord, ProducerIdsRecord,
     RegisterBrokerRecord, UnregisterBrokerRecord,
@@ -23,12 +25,27 @@ const METADATA_VERSION_FEATURE: &str = "metadata.version";
 /// The level of `metadata.version` that a new cluster begins with: that of Apache Kafka 4.3.
 const METADATA_VERSION: i16 = 30;
 
-/// What a new cluster begins with: only the features that work here.
-pub fn bootstrap() -> Vec<MetadataRecord> {
+/// The levels of the eligible leader replicas (KIP-966) that are known: 0 is without them.
+const ELIGIBLE_LEVELS: (i16, i16) = (0, 1);
+
+/// The features that are known here, with the lowest and the highest level of each.
+pub const FEATURES: [(&str, i16, i16); 2] = [
+    (METADATA_VERSION_FEATURE, METADATA_VERSION, METADATA_VERSION),
+    (ELIGIBLE_FEATURE, ELIGIBLE_LEVELS.0, ELIGIBLE_LEVELS.1),
+];
+
+/// What a new cluster begins with: only the features that work here, and what must be the same for all brokers where replicas
+/// stay eligible: the `min.insync.replicas` of topics that do not say it, which is that of the controller's own properties.
+pub fn bootstrap(min_in_sync_replicas: i32) -> Vec<MetadataRecord> {
     let feature = |name: &'static str, level| {
         MetadataRecord::FeatureLevel(FeatureLevelRecord { name: Str::from(name), feature_level: level })
     };
-    vec![feature(METADATA_VERSION_FEATURE, METADATA_VERSION)]
+    let min = min_in_sync_replicas.to_string();
+    vec![
+        feature(METADATA_VERSION_FEATURE, METADATA_VERSION),
+        feature(ELIGIBLE_FEATURE, ELIGIBLE_LEVELS.1),
+        config_record(ResourceType::Broker, "", MIN_IN_SYNC, Some(&min)),
+    ]
 }
 
 /// A broker that has started (BrokerRegistration).
@@ -46,6 +63,8 @@ pub struct Registration {
     pub log_dirs: Vec<Uuid>,
     /// The features that it knows, and from which to which level.
     pub features: Vec<BrokerFeature>,
+    /// The epoch with which it was shut down cleanly; -1 where it was not.
+    pub previous_epoch: i64,
 }
 
 impl Registration {
@@ -53,18 +72,19 @@ impl Registration {
     pub fn new(id: NodeId, (host, port): (&str, u16), log_dir: Uuid) -> Registration {
         let listener =
             BrokerEndpoint { name: Str::from("PLAINTEXT"), host: Str::from(host), port, security_protocol: 0 };
-        let version = BrokerFeature {
-            name: Str::from(METADATA_VERSION_FEATURE),
-            min_supported_version: METADATA_VERSION,
-            max_supported_version: METADATA_VERSION,
-        };
+        let features = FEATURES.map(|(name, min_supported_version, max_supported_version)| BrokerFeature {
+            name: Str::from(name),
+            min_supported_version,
+            max_supported_version,
+        });
         Registration {
             id,
             incarnation_id: Uuid::random(),
             endpoints: vec![listener],
             rack: None,
             log_dirs: vec![log_dir],
-            features: vec![version],
+            features: features.to_vec(),
+            previous_epoch: -1,
         }
     }
 }
@@ -121,8 +141,12 @@ pub fn register_broker(image: &Image, wish: &Registration, is_alive: bool) -> Pl
         records.extend(elect_leaders(image, id));
         return Ok(records);
     }
-    if !is_alone && known.is_some() {
-        records.extend(failover::leave(image, id));
+    if let Some(known) = known.filter(|known| !is_alone && known.incarnation_id != wish.incarnation_id) {
+        // One that did not close its logs may have lost the end of them.
+        match known.epoch == wish.previous_epoch {
+            true => records.extend(failover::leave(image, id)),
+            false => records.extend(failover::lose(image, id)),
+        }
     }
     records.push(MetadataRecord::RegisterBroker(RegisterBrokerRecord {
         broker_id: id,
@@ -149,7 +173,7 @@ pub fn unregister_broker(image: &Image, id: NodeId) -> Plan {
     let Some(broker) = image.broker(id) else {
         return Err(Refusal::new(ErrorCode::BROKER_ID_NOT_REGISTERED, format!("no broker {id} is registered")));
     };
-    let mut records: Vec<_> = failover::leave(image, id).collect();
+    let mut records: Vec<_> = failover::lose(image, id).collect();
     let gone = UnregisterBrokerRecord { broker_id: id, broker_epoch: broker.epoch };
     records.push(MetadataRecord::UnregisterBroker(gone));
     Ok(records)

@@ -6,12 +6,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::change::{MIN_IN_SYNC, keeps_eligible};
+use super::failover::change_of;
 use super::{Plan, Refusal};
 use crate::common::ids::NodeId;
 use crate::config::alter::{Alteration, apply};
 use crate::config::{ConfigError, Owner, Scope, Source, Values};
-use crate::metadata::image::{Configs, Image, ResourceType};
-use crate::metadata::records::{ConfigRecord, MetadataRecord};
+use crate::metadata::image::{Configs, Image, ResourceType, TopicImage};
+use crate::metadata::records::{ConfigRecord, MetadataRecord, PartitionChangeRecord};
 use crate::protocol::{ErrorCode, Str};
 
 impl From<ConfigError> for Refusal {
@@ -63,10 +65,36 @@ pub fn replace_configs(
 ) -> Plan {
     check(image, broker, kind, name, &wanted)?;
     let have = explicit(image, kind, name);
+    let min_changes = have.get(MIN_IN_SYNC) != wanted.get(MIN_IN_SYNC);
+    if min_changes && keeps_eligible(image) && kind == ResourceType::Broker {
+        let refuse = |sentence: &str| Err(Refusal::new(ErrorCode::INVALID_CONFIG, sentence));
+        match (name.is_empty(), wanted.get(MIN_IN_SYNC)) {
+            (false, _) => return refuse("Broker-level min.insync.replicas cannot be altered while ELR is enabled."),
+            (true, None) => return refuse("Cluster level min.insync.replicas cannot be removed while ELR is enabled."),
+            (true, Some(_)) => {}
+        }
+    }
     let gone = have.keys().filter(|key| !wanted.contains_key(*key)).map(|key| (key, None));
     let set = wanted.iter().filter(|(key, value)| have.get(*key) != Some(value)).map(|(key, value)| (key, Some(value)));
     let record = |(key, value): (&String, Option<&String>)| config_record(kind, name, key, value.map(String::as_str));
-    Ok(gone.chain(set).map(record).collect())
+    let mut records: Vec<MetadataRecord> = gone.chain(set).map(record).collect();
+    if min_changes {
+        records.extend(forget_eligible(image, kind, name));
+    }
+    Ok(records)
+}
+
+/// Whoever is eligible is so by the `min.insync.replicas` of then: with another one it may lack what is acknowledged from now on.
+fn forget_eligible(image: &Image, kind: ResourceType, name: &str) -> impl Iterator<Item = MetadataRecord> {
+    let concerns = move |topic: &&TopicImage| kind == ResourceType::Broker || topic.name == name;
+    image.topics().filter(concerns).flat_map(|topic| {
+        let eligible = (0..topic.partitions.len()).filter(|index| !topic.partitions[*index].eligible.is_empty());
+        eligible.map(|index| {
+            let nobody = Some(Vec::new());
+            let change = PartitionChangeRecord { eligible_leader_replicas: nobody, ..change_of(topic, index) };
+            MetadataRecord::PartitionChange(change)
+        })
+    })
 }
 
 /// The record that gives a key its value, or takes it away.

@@ -1,14 +1,13 @@
 //! Who leads a partition, and who is in sync: what happens when brokers come, go and fall behind.
 //!
 //! The rules are Kafka's (its `PartitionChangeBuilder`): a leader stays as long as it may; otherwise the first of the
-//! replicas that is in sync and not fenced leads; where there is none, nobody does, and the last of the ISR stays in it, for
-//! only it has every record. A leader epoch rises when the leader changes, a partition epoch with every change, and a leader
+//! replicas that is in sync and not fenced leads; where there is none, one that is eligible does, or nobody (`change`). A leader epoch rises when the leader changes, a partition epoch with every change, and a leader
 //! that asks for another ISR names both, so that what it knew late is refused.
 
 use super::change::Change;
 use super::{Plan, Refusal};
 use crate::common::ids::{LeaderEpoch, NodeId, Uuid};
-use crate::metadata::image::{BrokerImage, Image, PartitionImage, RECOVERING, TopicImage};
+use crate::metadata::image::{BrokerImage, Image, PartitionImage, TopicImage};
 use crate::metadata::records::{BrokerRegistrationChangeRecord, MetadataRecord, PartitionChangeRecord};
 use crate::protocol::ErrorCode;
 
@@ -53,24 +52,43 @@ pub fn fence_broker(image: &Image, id: NodeId) -> Vec<MetadataRecord> {
 pub fn unfence_broker(image: &Image, id: NodeId) -> Vec<MetadataRecord> {
     let Some(broker) = image.broker(id).filter(|broker| broker.fenced) else { return Vec::new() };
     let mut records = vec![registration_change(broker, -1)];
-    let waits = |partition: &PartitionImage| partition.leader == NO_LEADER && partition.isr.contains(&id);
-    records.extend(each(image, waits, |change, _| change.leader = id));
+    let waits = |partition: &PartitionImage| partition.leader == NO_LEADER && partition.replicas.contains(&id);
+    records.extend(each_change(image, waits, move |change| change.back = Some(id)));
     records
 }
 
-/// Takes a broker out of every ISR that has others, and lets those lead; also before it is stopped (ControlledShutdown).
+/// Takes a broker out of every ISR, and lets others lead; also before it is stopped (ControlledShutdown).
 pub fn leave(image: &Image, id: NodeId) -> impl Iterator<Item = MetadataRecord> {
-    each(
-        image,
-        move |partition| partition.leader == id || partition.isr.contains(&id),
-        move |change, partition| {
-            let rest: Vec<NodeId> = partition.isr.iter().copied().filter(|node| *node != id).collect();
-            if partition.leader == id {
-                change.leader = first_ready(image, &partition.replicas, &rest).unwrap_or(NO_LEADER);
-            }
-            change.isr = (!rest.is_empty() && rest.len() != partition.isr.len()).then_some(rest);
-        },
-    )
+    let concerns = move |partition: &PartitionImage| partition.leader == id || partition.isr.contains(&id);
+    each_change(image, concerns, move |change| {
+        change.gone = Some(id);
+        change.isr.retain(|node| *node != id);
+    })
+}
+
+/// The same for one that was started again after an unclean shutdown: it may have lost what it had, and is not eligible either.
+pub fn lose(image: &Image, id: NodeId) -> impl Iterator<Item = MetadataRecord> {
+    let concerns = move |partition: &PartitionImage| {
+        partition.leader == id || partition.isr.contains(&id) || partition.eligible.contains(&id)
+    };
+    each_change(image, concerns, move |change| {
+        (change.gone, change.lost) = (Some(id), true);
+        change.isr.retain(|node| *node != id);
+    })
+}
+
+/// Lets any replica that is there lead where nobody may and `allows` says so by the topic's name
+/// (`unclean.leader.election.enable`); `most` of them at most.
+pub fn elect_unclean(image: &Image, allows: impl Fn(&str) -> bool, most: usize) -> Vec<MetadataRecord> {
+    let leaderless = |topic: &&TopicImage| topic.partitions.iter().any(|partition| partition.leader == NO_LEADER);
+    let topics = image.topics().filter(leaderless).filter(|topic| allows(&topic.name));
+    let partitions = topics.flat_map(|topic| (0..topic.partitions.len()).map(move |index| (topic, index)));
+    let changes = partitions.filter_map(|(topic, index)| {
+        let mut change = Change::of(image, topic, index).filter(|_| topic.partitions[index].leader == NO_LEADER)?;
+        change.unclean = true;
+        change.finish()
+    });
+    changes.take(most).map(MetadataRecord::PartitionChange).collect()
 }
 
 /// Gives a partition the ISR that its leader asks for; a reassignment that waited for it is done with that.
@@ -128,6 +146,8 @@ pub fn alter_isr(image: &Image, wish: &AlterIsr) -> Plan {
     }
     let mut change = Change::of(image, topic, index).ok_or_else(unknown)?;
     change.isr = isr;
+    // A leader that asks has looked through its log first.
+    change.recovered = true;
     Ok(change.finish().map(MetadataRecord::PartitionChange).into_iter().collect())
 }
 
@@ -151,29 +171,27 @@ pub fn elect_leader(image: &Image, topic: &str, partition: i32, how: Election) -
         let sentence = format!("{name} is led by {} already", partition.leader);
         return Err(Refusal::new(ErrorCode::ELECTION_NOT_NEEDED, sentence));
     }
-    let mut record = change_of(topic, index);
-    match how {
+    let record = match how {
         Election::Preferred => {
-            record.leader = first_ready(image, &[preferred], &partition.isr).ok_or_else(|| {
+            let leader = first_ready(image, &[preferred], &partition.isr).ok_or_else(|| {
                 let sentence = format!("{name}: the preferred leader {preferred} is fenced or not in sync");
                 Refusal::new(ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE, sentence)
             })?;
+            PartitionChangeRecord { leader, ..change_of(topic, index) }
         }
         Election::Unclean => {
-            let in_sync = first_ready(image, &partition.replicas, &partition.isr);
-            let any = || first_ready(image, &partition.replicas, &partition.replicas);
-            record.leader = in_sync.or_else(any).ok_or_else(|| {
+            // What the others have beyond it is lost.
+            let changed = Change::of(image, topic, index).and_then(|mut change| {
+                change.unclean = true;
+                change.finish()
+            });
+            let record = changed.filter(|record| record.leader >= 0);
+            record.ok_or_else(|| {
                 let sentence = format!("{name}: none of its replicas {:?} is there", partition.replicas);
                 Refusal::new(ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE, sentence)
-            })?;
-            if let (None, Some(mut change)) = (in_sync, Change::of(image, topic, index)) {
-                // What the others have beyond it is lost.
-                change.isr = vec![record.leader];
-                record = change.finish().unwrap_or(record);
-                record.leader_recovery_state = RECOVERING;
-            }
+            })?
         }
-    }
+    };
     Ok(vec![MetadataRecord::PartitionChange(record)])
 }
 
@@ -181,6 +199,22 @@ pub fn elect_leader(image: &Image, topic: &str, partition: i32, how: Election) -
 pub(super) fn first_ready(image: &Image, replicas: &[NodeId], among: &[NodeId]) -> Option<NodeId> {
     let ready = |node: &NodeId| image.broker(*node).is_some_and(BrokerImage::is_active);
     replicas.iter().copied().find(|node| among.contains(node) && ready(node))
+}
+
+/// A change, made consistent, of each partition that `concerns`.
+fn each_change(
+    image: &Image,
+    concerns: impl Fn(&PartitionImage) -> bool,
+    change: impl Fn(&mut Change<'_>),
+) -> impl Iterator<Item = MetadataRecord> {
+    image.topics().flat_map(move |topic| (0..topic.partitions.len()).map(move |index| (topic, index))).filter_map(
+        move |(topic, index)| {
+            topic.partitions.get(index).filter(|partition| concerns(partition))?;
+            let mut wished = Change::of(image, topic, index)?;
+            change(&mut wished);
+            wished.finish().map(MetadataRecord::PartitionChange)
+        },
+    )
 }
 
 /// A change of each partition that `concerns`.
@@ -223,6 +257,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::config::Values;
+    use crate::metadata::plan::change::tests::{keep, restart};
     use crate::metadata::plan::{self, CreateTopic};
 
     pub(in crate::metadata::plan) const BROKERS: i32 = 5;
@@ -350,10 +385,14 @@ pub(super) mod tests {
         assert_eq!((told(&image).0, told(&image).1), (2, &[2][..]));
     }
 
+    /// How many must be in sync, where replicas stay eligible.
+    const MIN: usize = 2;
+
     #[derive(Debug, Clone)]
     enum Event {
         Fence(NodeId),
         Unfence(NodeId),
+        Restart(NodeId, bool),
         Alter(Vec<NodeId>),
         Elect(bool),
     }
@@ -362,6 +401,7 @@ pub(super) mod tests {
         prop_oneof![
             (1..=BROKERS).prop_map(Event::Fence),
             (1..=BROKERS).prop_map(Event::Unfence),
+            (1..=BROKERS, any::<bool>()).prop_map(|(id, clean)| Event::Restart(id, clean)),
             prop::collection::vec(1..=BROKERS, 1..4).prop_map(Event::Alter),
             any::<bool>().prop_map(Event::Elect),
         ]
@@ -369,14 +409,21 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn whatever_happens_a_leader_is_in_sync_and_one_an_epoch(events in prop::collection::vec(any_event(), 0..60)) {
+        fn whatever_happens_a_leader_is_in_sync_and_one_an_epoch(
+            keeps in any::<bool>(),
+            events in prop::collection::vec(any_event(), 0..60),
+        ) {
             let mut image = cluster(&[&[1, 2, 3], &[4, 5, 1], &[2]]);
+            if keeps {
+                keep(&mut image);
+            }
             let mut led: BTreeMap<(usize, i32), NodeId> = BTreeMap::new();
             for event in events {
                 let before = image.clone();
                 match event {
                     Event::Fence(id) => fence(&mut image, id),
                     Event::Unfence(id) => unfence(&mut image, id),
+                    Event::Restart(id, clean) => restart(&mut image, id, clean),
                     Event::Alter(isr) => {
                         if let Ok(records) = alter_isr(&image, &wish(&image, &isr)) {
                             apply(&mut image, records);
@@ -391,7 +438,11 @@ pub(super) mod tests {
                 }
                 for (index, now) in image.topic("t").unwrap().partitions.iter().enumerate() {
                     let then = &before.topic("t").unwrap().partitions[index];
-                    prop_assert!(!now.isr.is_empty() && now.isr.iter().all(|node| now.replicas.contains(node)));
+                    let known = now.isr.iter().chain(&now.eligible).chain(&now.last_known_eligible);
+                    prop_assert!(known.clone().next().is_some() && known.clone().all(|node| now.replicas.contains(node)));
+                    prop_assert!(!now.isr.iter().any(|node| now.eligible.contains(node)), "{now:?}");
+                    prop_assert!(now.isr.len() < MIN.min(now.replicas.len()) || now.eligible.is_empty(), "{now:?}");
+                    prop_assert!(keeps || !now.isr.is_empty());
                     prop_assert!(now.leader == NO_LEADER || now.isr.contains(&now.leader));
                     prop_assert!(now.leader == NO_LEADER || !image.broker(now.leader).unwrap().fenced);
                     // Nobody waits for a leader who is there.

@@ -14,9 +14,13 @@ mod reassign;
 mod topics;
 
 pub use balance::prefer_leaders;
-pub use brokers::{Registration, allocate_producer_ids, bootstrap, elect_leaders, register_broker, unregister_broker};
+pub use brokers::{
+    FEATURES, Registration, allocate_producer_ids, bootstrap, elect_leaders, register_broker, unregister_broker,
+};
 pub use configs::{alter_configs, broker_values, replace_configs, topic_values};
-pub use failover::{AlterIsr, Election, NO_LEADER, alter_isr, elect_leader, fence_broker, leave, unfence_broker};
+pub use failover::{
+    AlterIsr, Election, NO_LEADER, alter_isr, elect_leader, elect_unclean, fence_broker, leave, lose, unfence_broker,
+};
 pub use heartbeat::{Heartbeat, Standing, heartbeat};
 pub use reassign::{Reassign, reassign};
 pub use topics::{CreateTopic, create_partitions, create_topic, delete_topic};

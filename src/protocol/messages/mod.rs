@@ -44,6 +44,7 @@ pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod quorum_append;
+pub mod quorum_hello;
 pub mod quorum_snapshot;
 pub mod quorum_vote;
 pub mod remove_raft_voter;

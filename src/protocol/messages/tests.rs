@@ -35,7 +35,8 @@ macro_rules! each_message {
             describe_topic_partitions::DescribeTopicPartitionsRequest,
             add_raft_voter::AddRaftVoterRequest, remove_raft_voter::RemoveRaftVoterRequest,
             quorum_vote::QuorumVoteRequest, quorum_append::QuorumAppendRequest,
-            quorum_snapshot::QuorumSnapshotRequest)
+            quorum_snapshot::QuorumSnapshotRequest,
+            quorum_hello::QuorumHelloRequest)
     };
     (@ $check:ident $arguments:tt $($request:ty),+) => {
         $(

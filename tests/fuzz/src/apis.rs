@@ -49,7 +49,7 @@ macro_rules! with_request {
             RemoveRaftVoter remove_raft_voter RemoveRaftVoterRequest,
             QuorumVote quorum_vote QuorumVoteRequest,
             QuorumAppend quorum_append QuorumAppendRequest,
-            QuorumSnapshot quorum_snapshot QuorumSnapshotRequest)
+            QuorumSnapshot quorum_snapshot QuorumSnapshotRequest, QuorumHello quorum_hello QuorumHelloRequest)
     };
     (@ $key:expr, $check:ident $arguments:tt $($api:ident $module:ident $request:ident),+) => {
         match $key {

@@ -92,11 +92,7 @@ def named(three: Three, text: str) -> list[str]:
     text = re.sub(r"TopicId: \S{22}", "TopicId: ID", text)
     # What follows these are words of the broker's own.
     text = re.sub(r"(org\.apache\.kafka\.common\.errors\.\w+) ?: .*", r"\1", text)
-    # Ours keeps no eligible leader replicas beside the ISR (KIP-966).
-    text = re.sub(r"\s*Elr: .*", "", text)
-    # Apache Kafka writes this one into the cluster's own config when it formats.
-    text = re.sub(r"min\.insync\.replicas=1( sensitive=\S+ synonyms=\{[^}]*\}|,)?", "", text)
-    text = re.sub(r"(?:Leader|Replicas|Isr|replicas): ?[-\d,]+", rename, text)
+    text = re.sub(r"(?:Leader|Replicas|Isr|Elr|LastKnownElr|replicas): ?[-\d,]+", rename, text)
     text = re.sub(r'"log_dirs":\[[^]]*\]', '"log_dirs":DIRS', text)
     text = re.sub(r"(?:adding|removing): [\d,]+", rename, text)
     text = re.sub(r'"replicas":\[[\d,]*\]', rename, text)
