@@ -43,7 +43,7 @@ def kafka(folder: Path) -> Iterator[Three]:
     cluster = KafkaCluster(folder)
 
     def pids() -> dict[int, int]:
-        return {node: broker.process.pid for node, broker in cluster.brokers.items()}
+        return {number: node.process.pid for number, node in cluster.brokers.items() if node.process is not None}
 
     def signal(node: int, name: str) -> None:
         subprocess.run(["kill", f"-{name}", str(pids()[node])], check=True)

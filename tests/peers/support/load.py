@@ -2,11 +2,12 @@
 
 import random
 import time
+from collections.abc import Callable
 
 import confluent_kafka
 
 PARTITIONS = 4
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Load:
@@ -50,21 +51,41 @@ class Load:
 
     def run_until(self, count: int) -> None:
         """Produce until `count` records were acknowledged, with many more under way."""
+        self.run_until_true(lambda: self.count >= count, f"{count} records are acknowledged")
+
+    def run_until_true(self, done: Callable[[], bool], what: str) -> None:
+        """Produce until something has come about, with many records under way."""
         deadline = time.monotonic() + PATIENCE
-        while self.count < count and not self.failed:
-            assert time.monotonic() < deadline, f"{self.count} of {count} were acknowledged in {PATIENCE} s"
-            for _ in range(max(0, 1000 - len(self.producer))):
-                value = b"%d %s" % (self.sent, b"x" * self.dice.randrange(300))
-                self.producer.produce(self.topic, value, partition=self.sent % PARTITIONS, on_delivery=self.delivered)
-                self.sent += 1
-            self.producer.poll(0.01)
+        while not self.failed and not done():
+            assert time.monotonic() < deadline, f"not within {PATIENCE} s: {what}; {self.count} were acknowledged"
+            self.turn()
         assert not self.failed, self.failed[:3]
+
+    def turn(self) -> None:
+        """Give the producer what it has room for, and hear what became of what it has."""
+        for _ in range(max(0, 1000 - len(self.producer))):
+            value = b"%d %s" % (self.sent, b"x" * self.dice.randrange(300))
+            self.producer.produce(self.topic, value, partition=self.sent % PARTITIONS, on_delivery=self.delivered)
+            self.sent += 1
+        self.producer.poll(0.01)
+
+    def end(self) -> None:
+        """Wait until all that was sent is acknowledged."""
+        self.producer.flush(PATIENCE)
+        assert not self.failed, self.failed[:3]
+        assert self.count == self.sent
 
 
 def read_all(bootstrap: str, topic: str) -> list[list[tuple[int, int]]]:
     """For each partition, offset and number of all its records."""
     consumer = confluent_kafka.Consumer(
-        {"bootstrap.servers": bootstrap, "group.id": "reader", "enable.partition.eof": True, "log_level": 0}
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "reader",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "log_level": 0,
+        }
     )
     partitions = [confluent_kafka.TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)]
     consumer.assign(partitions)
