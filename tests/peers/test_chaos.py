@@ -28,3 +28,10 @@ def test_kafka_survives_what_ours_survives(nodes: Nodes) -> None:
     chaos.create(nodes)
     load = chaos.play(nodes, chaos.PROCESS, chaos.rounds(3), random.Random(chaos.SEED), nodes.all)
     chaos.check(nodes, load)
+
+
+@chaos.by_hand
+def test_brokers_are_restarted_one_after_the_other_and_nobody_is_told(nodes: Nodes) -> None:
+    chaos.create(nodes)
+    load = chaos.roll(nodes, chaos.rounds(1), random.Random(chaos.SEED))
+    chaos.check(nodes, load)

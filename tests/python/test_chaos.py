@@ -37,3 +37,9 @@ def test_whatever_happens_to_one_broker_nothing_is_lost_and_nobody_is_told(nodes
     chaos.create(nodes)
     load = chaos.play(nodes, chaos.PROCESS, chaos.rounds(8), random.Random(chaos.SEED), nodes.all)
     chaos.check(nodes, load)
+
+
+def test_brokers_are_restarted_one_after_the_other_and_nobody_is_told(nodes: Nodes) -> None:
+    chaos.create(nodes)
+    load = chaos.roll(nodes, chaos.rounds(1), random.Random(chaos.SEED))
+    chaos.check(nodes, load)

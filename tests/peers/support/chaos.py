@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
+import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata
 
 import strandline as sl
 
-from .load import PARTITIONS, PATIENCE, Load, read_all
+from .load import PARTITIONS, PATIENCE, Load, Reader, read_all
 from .nodes import Node, Nodes
 
 SEED = int(os.environ.get("STRANDLINE_CHAOS_SEED", "20"))
@@ -32,6 +33,10 @@ SETTINGS = {
 IMPATIENT = {"socket.timeout.ms": 4000}
 
 Fault = Callable[[Nodes, Node, Load], AbstractContextManager[None]]
+
+
+# What takes too long for CI.
+by_hand = pytest.mark.skipif("STRANDLINE_CHAOS_ROUNDS" not in os.environ, reason="by hand: STRANDLINE_CHAOS_ROUNDS=3")
 
 
 def rounds(few: int) -> int:
@@ -117,6 +122,22 @@ def create(nodes: Nodes, topic: str = TOPIC, replicas: Sequence[int] | None = No
     admin = AdminClient({"bootstrap.servers": nodes.bootstrap, "log_level": 0})
     admin.create_topics([new])[topic].result(PATIENCE)
     until_in_sync(nodes, topic)
+
+
+def roll(nodes: Nodes, count: int, dice: random.Random) -> Load:
+    """Restart all brokers, one after the other, so many times, under load and a reader that no error reaches."""
+    load = Load(nodes.bootstrap, TOPIC, dice)
+    load.run_until(1000)
+    reader = Reader(nodes.bootstrap, TOPIC)
+    for _ in range(count):
+        for node in nodes.all:
+            node.stop()
+            load.run_until(load.count + 1000)
+            nodes.start(node)
+            load.run_until_true(lambda: are_in_sync(nodes), f"all are in sync after {node.number} was restarted")
+    load.end()
+    reader.end(load.acknowledged)
+    return load
 
 
 def play(nodes: Nodes, faults: dict[str, Fault], count: int, dice: random.Random, victims: Sequence[Node]) -> Load:

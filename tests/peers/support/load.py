@@ -1,6 +1,7 @@
 """A load that never rests, by librdkafka's idempotent producer, and what became of it."""
 
 import random
+import threading
 import time
 from collections.abc import Callable
 
@@ -74,6 +75,46 @@ class Load:
         self.producer.flush(PATIENCE)
         assert not self.failed, self.failed[:3]
         assert self.count == self.sent
+
+
+class Reader:
+    """A member of a group that reads along, and what it was given."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self.found: list[list[tuple[int, int]]] = [[] for _ in range(PARTITIONS)]
+        self.failed: list[str] = []
+        self.wanted: int | None = None
+        self.consumer = confluent_kafka.Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": "reads-along",
+                "auto.offset.reset": "earliest",
+                "auto.commit.interval.ms": 100,
+                "log_level": 0,
+            }
+        )
+        self.consumer.subscribe([topic])
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        self.thread.start()
+
+    def _read(self) -> None:
+        while self.wanted is None or sum(map(len, self.found)) < self.wanted:
+            for message in self.consumer.consume(1000, timeout=0.1):
+                if message.error() is not None:
+                    self.failed.append(str(message.error()))
+                    return
+                number = int(message.value().split()[0])
+                self.found[message.partition()].append((message.offset(), number))
+
+    def end(self, acknowledged: list[dict[int, int]]) -> None:
+        """Wait until it has read what was acknowledged: each record once, in its place."""
+        self.wanted = sum(map(len, acknowledged))
+        self.thread.join(PATIENCE)
+        assert not self.failed, self.failed
+        assert not self.thread.is_alive(), "the reader did not come to the end"
+        self.consumer.close()
+        for found, expected in zip(self.found, acknowledged, strict=True):
+            assert found == sorted((offset, number) for number, offset in expected.items())
 
 
 def read_all(bootstrap: str, topic: str) -> list[list[tuple[int, int]]]:

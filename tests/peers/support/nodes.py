@@ -60,7 +60,14 @@ class Node:
     ended = 0
 
     def __init__(
-        self, number: int, place: Place, folder: Path, settings: dict[str, str], data_dir: Path | None = None
+        self,
+        number: int,
+        place: Place,
+        folder: Path,
+        settings: dict[str, str],
+        *,
+        votes: bool = True,
+        data_dir: Path | None = None,
     ) -> None:
         """Write down what it is told; `data_dir` is where its data goes, if not into `folder`."""
         self.number = number
@@ -73,15 +80,21 @@ class Node:
         self.process: subprocess.Popen[bytes] | None = None
         own = {
             "node.id": str(number),
-            "listeners": f"PLAINTEXT://{place.address},CONTROLLER://{place.host}:{place.controller_port}",
+            "listeners": ",".join(self.listeners(votes)),
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(self.data_dir),
+            **({} if votes else {"process.roles": "broker"}),
         }
         self.config.write_text(properties({**self.defaults(), **own, **settings}))
 
     def defaults(self) -> dict[str, str]:
         """What it is told unless a test says otherwise."""
         return {}
+
+    def listeners(self, votes: bool) -> list[str]:
+        """Where it listens, for clients and for the quorum."""
+        place = self.place
+        return [f"PLAINTEXT://{place.address}", f"CONTROLLER://{place.host}:{place.controller_port}"]
 
     def format_command(self) -> list[str]:
         """The command that makes its data dir."""
@@ -168,6 +181,10 @@ class Kafka(Node):
         three = {key: "3" for key in KAFKA_SETTINGS if key.endswith("replication.factor")}
         return {**KAFKA_SETTINGS, **three, "offsets.topic.num.partitions": "3"}
 
+    def listeners(self, votes: bool) -> list[str]:
+        """One that has no vote may not listen for the quorum."""
+        return super().listeners(votes)[: 2 if votes else 1]
+
     def format_command(self) -> list[str]:
         """The command that makes its data dir."""
         return [*java_command("kafka.tools.StorageTool"), "format", "-t", CLUSTER_ID, "-c", str(self.config)]
@@ -223,8 +240,8 @@ class Nodes:
         told = {"controller.quorum.voters": quorum, **(settings or {})}
         self.all: list[Node] = []
         for number, place in where.items():
-            role = {} if number in voters else {"process.roles": "broker"}
-            self.all.append(kind(number, place, folder, {**told, **role}, (data_dirs or {}).get(number)))
+            data_dir = (data_dirs or {}).get(number)
+            self.all.append(kind(number, place, folder, told, votes=number in voters, data_dir=data_dir))
         formatting = [subprocess.Popen(node.format_command(), stdout=subprocess.DEVNULL) for node in self.all]
         assert [process.wait(PATIENCE) for process in formatting] == [0] * len(self.all)
         try:
