@@ -1,4 +1,4 @@
-"""Brokers that cannot reach each other, under load, in namespaces of the test's own.
+"""Brokers that cannot reach each other, and disks that are full, under load, in namespaces of the test's own.
 
 Ours and Apache Kafka's by the same script. `STRANDLINE_CHAOS_ROUNDS=50` plays as many rounds of each; in CI there are
 few, and of Apache Kafka, which takes its time to start, only those of the network.
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from support import chaos, partitions
-from support.apart import Network, apart
+from support.apart import Disk, Network, apart
 from support.brokers import Missing
 from support.compare import absent
 from support.load import Load
@@ -99,3 +99,25 @@ def test_a_controller_that_reaches_no_broker_stops_nobody(tmp_path: Path, kind: 
         faults: dict[str, chaos.Fault] = {"gone": gone, "gone, and one is killed": gone_while_one_is_killed}
         load = chaos.play(nodes, faults, chaos.rounds(2), dice, brokers)
         chaos.check(nodes, load, brokers)
+
+
+@ours
+@apart
+def test_disks_get_full_in_turn_and_nothing_is_lost_and_nobody_is_told(tmp_path: Path, kind: type[Node]) -> None:
+    network = Network(3)
+    dice = random.Random(chaos.SEED)
+    disks = {number: Disk(tmp_path / f"disk-{number}") for number in range(3)}
+
+    @contextmanager
+    def full(nodes: Nodes, node: Node, load: Load) -> Iterator[None]:
+        with disks[node.number].full(dice.randrange(1 << 20)):
+            load.run_until_true(node.has_ended, f"{node.number}, whose disk is full, stops by itself")
+            yield
+        node.kill()
+        nodes.start(node)
+
+    data_dirs = {number: disk.at / "data" for number, disk in disks.items()}
+    with running(tmp_path, kind, places=network.places, data_dirs=data_dirs) as nodes:
+        chaos.create(nodes)
+        load = chaos.play(nodes, {"full disk": full}, chaos.rounds(2), dice, nodes.all)
+        chaos.check(nodes, load)

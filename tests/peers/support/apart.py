@@ -1,4 +1,4 @@
-"""A test in namespaces of its own: each broker in a network that can be cut.
+"""A test in namespaces of its own: each broker in a network that can be cut, and disks that may be full.
 
 The test runs in a second pytest behind `unshare`, as root or in a user namespace. There it is alone:
 
@@ -137,3 +137,24 @@ class Network:
             yield
         finally:
             run("ip", "link", "set", f"v{number}", "up")
+
+
+class Disk:
+    """A disk that may be full, and that nobody but this test sees."""
+
+    def __init__(self, at: Path) -> None:
+        """Mount it, with room."""
+        self.at = at
+        at.mkdir(parents=True)
+        run("mount", "-t", "tmpfs", "-o", "size=4g", "none", str(at))
+
+    @contextmanager
+    def full(self, left: int) -> Iterator[None]:
+        """Leave so many bytes of it, for a while."""
+        state = os.statvfs(self.at)
+        used = (state.f_blocks - state.f_bfree) * state.f_frsize
+        run("mount", "-o", f"remount,size={used + left}", str(self.at))
+        try:
+            yield
+        finally:
+            run("mount", "-o", "remount,size=4g", str(self.at))
