@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from cluster_failures import by_itself, felt
-from cluster_load import KINDS, loaded, starting
+from cluster_load import KINDS, loaded, running, starting
 from measures import Figures, Sizes
 
 
 def cluster(kind: str, folder: Path, sizes: Sizes) -> Figures:
     """All figures of three brokers of one kind."""
     figures = starting(kind, folder / "start")
-    with KINDS[kind](folder / "load") as three:
+    with running(KINDS[kind], folder / "load") as three:
         figures |= loaded(kind, three, sizes)
         figures |= felt(three)
     if kind == "strandline":

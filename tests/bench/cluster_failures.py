@@ -76,7 +76,7 @@ def controller_failover(folder: Path) -> Figures:
     nodes = Nodes(folder)
     try:
         victim = nodes.all[controller(nodes.bootstrap)]
-        others = ",".join(f"127.0.0.1:{node.port}" for node in nodes.all if node is not victim)
+        others = ",".join(node.place.address for node in nodes.all if node is not victim)
         admin = AdminClient({**QUIET, "bootstrap.servers": others})
         admin.list_topics(timeout=PATIENCE)
         victim.kill()
@@ -115,7 +115,7 @@ def many_partitions(folder: Path, sizes: Sizes) -> Figures:
         whole = lambda topic: all(len(part.isrs) == 3 for part in parts(nodes.bootstrap, topic).values())  # noqa: E731
         until(lambda: all(whole(topic) for topic in topics))
         victim = nodes.all[0]
-        others = ",".join(f"127.0.0.1:{node.port}" for node in nodes.all[1:])
+        others = ",".join(node.place.address for node in nodes.all[1:])
         victim.kill()
         return figures | {"three led again": until(lambda: led(others, victim.number))}
     finally:
@@ -133,7 +133,7 @@ def catching_up(folder: Path, sizes: Sizes) -> Figures:
         nodes.all[2].kill()
         told(LOAD, "produce", nodes.bootstrap, "missed", sizes.log, 1024, 1_000_000)
         alone = told(LOAD, "produce", nodes.bootstrap, "live", count, 1024, 1_000_000)["mb_per_second"]
-        nodes.all[2].start()
+        nodes.start(nodes.all[2])
         seconds = until(lambda: len(parts(nodes.bootstrap, "missed")[0].isrs) == 3)
         caught_up = (sizes.log + count) * 1024 / 1e6 / seconds
         # The same again, under load.
@@ -141,7 +141,7 @@ def catching_up(folder: Path, sizes: Sizes) -> Figures:
         told(LOAD, "produce", nodes.bootstrap, "missed", sizes.log, 1024, 1_000_000)
         nodes.all[2].spawn()
         beside = told(LOAD, "produce", nodes.bootstrap, "live", count, 1024, 1_000_000)["mb_per_second"]
-        nodes.all[2].until_ready()
+        nodes.all[2].until_ready(nodes.bootstrap)
         return {"three catch up": caught_up, "three live": 100 * (1 - beside / alone)}
     finally:
         nodes.kill()

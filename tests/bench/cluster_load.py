@@ -15,8 +15,7 @@ from measures import LOAD, Figures, Sizes, told
 from process import cpu_seconds, resident_mib
 
 from support.brokers import SERVER_JVM
-from support.nodes import Nodes
-from support.three import KafkaCluster
+from support.nodes import Kafka, Node, Nodes, Ours
 
 FIRST = Path(__file__).with_name("cluster_first.py")
 QUIET = {"log_level": 0}
@@ -36,27 +35,16 @@ class Three:
         return sum(cpu_seconds(pid) for pid in self.pids().values())
 
 
-@contextlib.contextmanager
-def kafka(folder: Path) -> Iterator[Three]:
-    """Apache Kafka."""
-    cluster = KafkaCluster(folder, jvm=("-Xmx1G", *SERVER_JVM))
+class KafkaAsShipped(Kafka):
+    """Apache Kafka as its own start script runs it, with a heap of 1 GiB."""
 
-    def pids() -> dict[int, int]:
-        return {node: broker.process.pid for node, broker in cluster.brokers.items()}
-
-    def signal(node: int, name: str) -> None:
-        subprocess.run(["kill", f"-{name}", str(pids()[node])], check=True)
-
-    try:
-        yield Three(cluster.bootstrap, pids, signal)
-    finally:
-        cluster.stop()
+    jvm = ("-Xmx1G", *SERVER_JVM)
 
 
 @contextlib.contextmanager
-def strandline(folder: Path) -> Iterator[Three]:
-    """Ours."""
-    nodes = Nodes(folder)
+def running(kind: type[Node], folder: Path) -> Iterator[Three]:
+    """Three brokers of one kind, that are ended at the end."""
+    nodes = Nodes(folder, kind=kind)
 
     def pids() -> dict[int, int]:
         return {node.number: node.process.pid for node in nodes.all if node.process is not None}
@@ -70,10 +58,7 @@ def strandline(folder: Path) -> Iterator[Three]:
         nodes.kill()
 
 
-KINDS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Three]]] = {
-    "kafka": kafka,
-    "strandline": strandline,
-}
+KINDS: dict[str, type[Node]] = {"kafka": KafkaAsShipped, "strandline": Ours}
 
 
 def create(three: Three, topic: str, partitions: int = 1) -> None:
@@ -114,7 +99,7 @@ def starting(kind: str, folder: Path) -> Figures:
     if kind == "strandline":
         return told(FIRST, "three")
     started = time.monotonic()
-    with KINDS[kind](folder) as three:
+    with running(KINDS[kind], folder) as three:
         first_record(three)
         seconds = time.monotonic() - started
         return {"three start": seconds * 1e3, "three resident": sum(map(resident_mib, three.pids().values()))}

@@ -143,13 +143,17 @@ def test_who_left_below_the_minimum_stays_eligible(play: Callable[[Scenario], No
         stand.three.start(1)
         stand.until(lambda: not stand.topics("--describe", "--under-replicated-partitions", "--topic", "eligible")[1])
         stand.until(lambda: "Leader: b" in stand.rows("eligible-alone")[0])
-        found["back"] = [re.findall(r"Elr: .*", row) for topic in ("eligible", "eligible-alone") for row in stand.rows(topic)]
+        found["back"] = [
+            re.findall(r"Elr: .*", row) for topic in ("eligible", "eligible-alone") for row in stand.rows(topic)
+        ]
         # One for all brokers: it can be neither taken away nor be another one for one of them.
         one = ("--entity-type", "brokers", "--entity-name", str(stand.three.nodes[0]))
         alter = ("configs", "--alter", *one, "--add-config", "min.insync.replicas=2")
         found["one broker"] = [line for line in stand.run(*alter)[1] if "ELR" in line]
         every = ("configs", "--alter", "--entity-type", "brokers", "--entity-default")
-        found["none"] = [line for line in stand.run(*every, "--delete-config", "min.insync.replicas")[1] if "ELR" in line]
+        found["none"] = [
+            line for line in stand.run(*every, "--delete-config", "min.insync.replicas")[1] if "ELR" in line
+        ]
         return found
 
     play(scenario)

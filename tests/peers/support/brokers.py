@@ -74,12 +74,14 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float, log: Path) -> None:
+def wait_for_port(
+    port: int, process: subprocess.Popen[bytes], seconds: float, log: Path, *, host: str = "127.0.0.1"
+) -> None:
     """Wait until `port` accepts a connection; raise with the end of the log when it does not in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1):
+            with socket.create_connection((host, port), timeout=1):
                 return
         except OSError:
             time.sleep(0.05)

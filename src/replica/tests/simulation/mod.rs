@@ -1,0 +1,298 @@
+//! Thousands of unlucky days: three replicas of one partition, real logs on disks in memory, Kafka's rules for who leads, and a
+//! network, clocks, disks and machines that fail at random.
+//!
+//! ```text
+//!   controllers: one log of decisions  --- each broker at its own pace ------------------->  broker: its image, its partition
+//!   broker: fetch, heartbeat, ISR wish --- a message, later or never --------------------->  leader, the active controller
+//!   clients: batches, some sent twice  --- to whoever believes to lead ------------------->  broker
+//! ```
+//! All of it is one thread and one stream of random numbers: a seed that fails fails again in the same way. What is acknowledged
+//! is written down, and held against what the replicas hold, after each step and at the end:
+//!
+//! | always | |
+//! |---|---|
+//! | one leader an epoch | whatever brokers believe |
+//! | agreement | replicas hold the same below both their high watermarks, and offsets have no gap |
+//! | sequences | of an idempotent producer each record is there once, in its order, in every log; and its next is taken |
+//! | no step back | the high watermark of a leader never falls in its reign |
+//! | nothing lost | what was acknowledged at acks=all is where it was acknowledged, on whoever leads by the image |
+//! | healing | when all is well again, all replicas are in sync and hold the same |
+//!
+//! What happens meanwhile:
+//!
+//! | | |
+//! |---|---|
+//! | a broker is killed | what it wrote is there when it starts again |
+//! | it loses power | what it had not synced is lost, or torn ([`World::may_lose_power`] says when it may) |
+//! | its disk is full | from the middle of some write on; it stops, and has room when it starts again |
+//! | it is slow | it comes to do a tenth of what it is to do, and is put out of the ISR for it |
+//! | its clock leaps | forward by seconds, or the time of day by hours and back |
+//! | links are cut | in one direction or both, also those to the controller; messages are lost, late, and out of order |
+//! | the controller crashes | what it had decided is agreed on or lost, unanswered; another takes over, from a snapshot and the log |
+//!
+//! `STRANDLINE_SEEDS=100000 cargo test --release --lib -- simulation` runs as many, from `STRANDLINE_FIRST_SEED` (0) on;
+//! `STRANDLINE_SEED=7` runs that one and tells it.
+
+mod brokers;
+mod checks;
+mod clients;
+mod controllers;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::brokers::{Message, Node};
+use self::clients::Producer;
+use self::controllers::Controllers;
+use super::NOW;
+use crate::common::ids::{NodeId, Offset};
+use crate::log::fs::memory::choices;
+use crate::metadata::plan::{self, CreateTopic};
+
+const TOPIC: &str = "flights";
+const NODES: [NodeId; 3] = [0, 1, 2];
+const CONTROLLER: NodeId = -1;
+const STEPS: usize = 2_500;
+/// How long the weather stays as it is.
+const WEATHER: usize = 100;
+/// What goes by on a broker's clock until it comes to do something again.
+const TURN: Duration = Duration::from_millis(60);
+/// Steps in good weather after which all must be well.
+const HEALING: usize = 3_000;
+const MIN_IN_SYNC: i32 = 2;
+
+struct World {
+    choose: Box<dyn FnMut(usize) -> usize>,
+    controllers: Controllers,
+    nodes: BTreeMap<NodeId, Node>,
+    producers: Vec<Producer>,
+    /// Links that are cut, by who sends and who does not hear.
+    cut: BTreeSet<(NodeId, NodeId)>,
+    messages: VecDeque<Message>,
+    acknowledged: BTreeMap<Offset, String>,
+    led: BTreeMap<i32, NodeId>,
+    /// Who lost power, and may still be counted as in sync; and the epoch that it had then.
+    damaged: Option<(NodeId, i64)>,
+    story: Vec<String>,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut world = World {
+            choose: Box::new(choices(seed)),
+            controllers: Controllers::default(),
+            nodes: NODES.iter().map(|id| (*id, Node::new())).collect(),
+            producers: [-1, 0, 1].map(Producer::new).into_iter().collect(),
+            cut: BTreeSet::new(),
+            messages: VecDeque::new(),
+            acknowledged: BTreeMap::new(),
+            led: BTreeMap::new(),
+            damaged: None,
+            story: Vec::new(),
+        };
+        for id in NODES {
+            world.start(id);
+        }
+        while !NODES.iter().all(|id| world.controllers.image.broker(*id).is_some_and(|broker| broker.is_active())) {
+            for id in NODES {
+                world.beat(id);
+                world.agree();
+                world.hear(id);
+            }
+        }
+        let assignments = BTreeMap::from([(0, NODES.to_vec())]);
+        let wish = CreateTopic {
+            name: TOPIC.into(),
+            partitions: -1,
+            replication_factor: -1,
+            assignments,
+            ..Default::default()
+        };
+        let none: [(&str, &str); 0] = [];
+        let values = Arc::new(crate::config::Values::broker(none).unwrap().0);
+        let records = plan::create_topic(&world.controllers.image, &wish, &values).unwrap();
+        world.commit(records);
+        world
+    }
+
+    fn tell(&mut self, what: impl FnOnce() -> String) {
+        if self.story.capacity() > 0 {
+            self.story.push(what());
+        }
+    }
+
+    fn one_of(&mut self, count: usize) -> usize {
+        (self.choose)(count)
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.one_of(100) < percent
+    }
+
+    fn reaches(&self, from: NodeId, to: NodeId) -> bool {
+        !self.cut.contains(&(from, to))
+    }
+
+    /// Who lost power is out of sync, and no wish from before can bring it in again: others may fail.
+    fn mend(&mut self) {
+        let image = &self.controllers.image;
+        let in_sync = &image.partition(TOPIC, 0).unwrap().isr;
+        let may_come_in = |(id, epoch)| image.broker(id).is_some_and(|known| known.epoch == epoch && known.is_active());
+        self.damaged = self.damaged.filter(|damaged| in_sync.contains(&damaged.0) || may_come_in(*damaged));
+    }
+
+    /// Other weather.
+    fn turn(&mut self) -> bool {
+        let calm = self.chance(50);
+        if calm && self.chance(70) {
+            self.cut.clear();
+        }
+        for id in NODES {
+            let slow = !calm && self.chance(15);
+            self.nodes.get_mut(&id).unwrap().slow = slow;
+        }
+        let slow: Vec<_> = NODES.into_iter().filter(|id| self.nodes[id].slow).collect();
+        self.tell(|| format!("calm {calm}, slow {slow:?}"));
+        calm
+    }
+
+    /// One event.
+    fn live(&mut self, calm: bool) {
+        self.mend();
+        let calm = calm || self.damaged.is_some();
+        let id = NODES[self.one_of(3)];
+        self.nodes[&id].clock.advance(TURN);
+        // In a calm only the first of these happen.
+        let dice = if calm { self.one_of(957) } else { self.one_of(1_000) };
+        match dice {
+            0..=189 => self.produce(),
+            190..=199 => self.echo(),
+            200..=909 if self.is_slow(id) => {}
+            200..=439 => self.fetch(id),
+            440..=779 => self.deliver(),
+            780..=879 => self.hear(id),
+            880..=909 => self.beat(id),
+            910..=919 => self.agree(),
+            920..=934 => self.fence(id),
+            935..=949 if !self.is_up(id) => self.start(id),
+            950..=954 => self.take_over(),
+            955..=956 => self.snapshot(),
+            957..=965 => self.leap(id),
+            966..=971 => {
+                let power = self.may_lose_power(id) && self.chance(30);
+                self.kill(id, power);
+            }
+            972..=974 => self.fill(id),
+            975..=977 => self.crash_controller(),
+            978..=985 => {
+                let other = [CONTROLLER, 0, 1, 2][self.one_of(4)];
+                if other != id {
+                    self.tell(|| format!("{id} and {other} are cut off"));
+                    self.cut.insert((id, other));
+                    if self.chance(70) {
+                        self.cut.insert((other, id));
+                    }
+                }
+            }
+            986..=994 => self.cut.clear(),
+            995..=996 => self.lose_messages(),
+            _ => {}
+        }
+        self.ask_controller(id);
+        self.settle();
+        self.check();
+    }
+
+    /// The controller has not heard of a broker for too long.
+    fn fence(&mut self, id: NodeId) {
+        if (!self.is_up(id) || !self.reaches(id, CONTROLLER))
+            && self.decide(None, |image| Ok(plan::fence_broker(image, id)))
+        {
+            self.tell(|| format!("{id} is fenced"));
+        }
+    }
+
+    /// Good weather: everybody is up, hears and is heard.
+    fn heal(&mut self) {
+        self.cut.clear();
+        self.nodes.values_mut().for_each(|node| node.slow = false);
+        for step in 0..HEALING {
+            self.take_over();
+            for id in NODES {
+                if !self.is_up(id) {
+                    self.start(id);
+                }
+                self.hear(id);
+                self.beat(id);
+                self.agree();
+                self.fetch(id);
+                self.ask_controller(id);
+            }
+            for _ in 0..self.messages.len().min(20) {
+                self.deliver();
+            }
+            if step % 50 == 0 {
+                self.pass();
+            }
+            self.settle();
+            self.check();
+            if self.is_well() {
+                return;
+            }
+        }
+        let partition = self.controllers.image.partition(TOPIC, 0).cloned();
+        let ends: Vec<_> =
+            NODES.iter().map(|id| self.partition(*id).map(|it| (it.log_end_offset(), it.high_watermark()))).collect();
+        panic!("it does not heal: {partition:?}, ends and high watermarks {ends:?}");
+    }
+}
+
+/// Lives through a seed, and says how many records were acknowledged in it.
+fn run(seed: u64, aloud: bool) -> usize {
+    let mut world = World::new(seed);
+    if aloud {
+        world.story.reserve(STEPS);
+    }
+    let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let mut calm = true;
+        for step in 0..STEPS {
+            if step % WEATHER == 0 {
+                calm = world.turn();
+            }
+            world.live(calm);
+            if step % 20 == 0 {
+                world.check_logs();
+            }
+        }
+        world.heal();
+        world.check_logs();
+        world.acknowledged.len()
+    }));
+    if aloud {
+        world.story.iter().for_each(|line| println!("{line}"));
+    }
+    match lived {
+        Ok(acknowledged) => acknowledged,
+        Err(panic) => {
+            println!("seed {seed} fails: STRANDLINE_SEED={seed} tells its story");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn simulation() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    if let Some(seed) = number("STRANDLINE_SEED") {
+        println!("seed {seed}: {} acknowledged", run(seed, true));
+        return;
+    }
+    let first = number("STRANDLINE_FIRST_SEED").unwrap_or(0);
+    let seeds = number("STRANDLINE_SEEDS").unwrap_or(200);
+    let acknowledged: usize = (first..first + seeds).map(|seed| run(seed, false)).sum();
+    println!("{seeds} seeds from {first} on: {acknowledged} records acknowledged");
+    // Where nothing comes through, nothing can be lost.
+    let fewest = usize::try_from(seeds).unwrap() * 50;
+    assert!(acknowledged >= fewest, "only {acknowledged} records were acknowledged in {seeds} seeds, not {fewest}");
+}

@@ -1,0 +1,74 @@
+"""Faults of the network, for `chaos`: brokers that run, and cannot reach each other.
+
+| name | who hears whom | what must come of it |
+|---|---|---|
+| minority | one hears no other, nor they it; clients reach all | the others lead what it led |
+| unplugged | nobody hears it, it hears nobody | the same |
+| deaf | it hears no other, they hear it | the same |
+| mute | no other hears it, it hears them | the same |
+| pair | it and one other do not hear each other | no partition that one of them leads waits for the other |
+"""
+
+import itertools
+import random
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from .apart import Network
+from .chaos import Fault, is_without, seen_by
+from .load import Load
+from .nodes import Node, Nodes
+
+
+def both_ways(one: int, other: int) -> list[tuple[int, int]]:
+    """The two links between two brokers."""
+    return [(one, other), (other, one)]
+
+
+def faults(network: Network, dice: random.Random) -> dict[str, Fault]:
+    """What may happen to the links of one broker."""
+
+    @contextmanager
+    def until_without(cut: AbstractContextManager[None], nodes: Nodes, node: Node, load: Load) -> Iterator[None]:
+        others = [other for other in nodes.all if other is not node]
+        with cut:
+            gone = lambda: all(is_without(other, node) for other in others)  # noqa: E731
+            load.run_until_true(gone, f"the others go on without {node.number}")
+            yield
+
+    def others(nodes: Nodes, node: Node) -> list[int]:
+        return [other.number for other in nodes.all if other is not node]
+
+    def minority(nodes: Nodes, node: Node, load: Load) -> AbstractContextManager[None]:
+        links = itertools.chain(*(both_ways(node.number, other) for other in others(nodes, node)))
+        return until_without(network.cut(list(links)), nodes, node, load)
+
+    def unplugged(nodes: Nodes, node: Node, load: Load) -> AbstractContextManager[None]:
+        return until_without(network.unplugged(node.number), nodes, node, load)
+
+    def deaf(nodes: Nodes, node: Node, load: Load) -> AbstractContextManager[None]:
+        links = [(other, node.number) for other in others(nodes, node)]
+        return until_without(network.cut(links), nodes, node, load)
+
+    def mute(nodes: Nodes, node: Node, load: Load) -> AbstractContextManager[None]:
+        links = [(node.number, other) for other in others(nodes, node)]
+        return until_without(network.cut(links), nodes, node, load)
+
+    @contextmanager
+    def pair(nodes: Nodes, node: Node, load: Load) -> Iterator[None]:
+        other = dice.choice(others(nodes, node))
+        third = next(seer for seer in nodes.all if seer.number not in (node.number, other))
+        two = {node.number, other}
+
+        def settled() -> bool:
+            topic = seen_by(third)
+            return topic is not None and all(
+                partition.leader >= 0 and (partition.leader not in two or not two <= set(partition.isrs))
+                for partition in topic.partitions.values()
+            )
+
+        with network.cut(both_ways(node.number, other)):
+            load.run_until_true(settled, f"{node.number} and {other} do not wait for each other")
+            yield
+
+    return {"minority": minority, "unplugged": unplugged, "deaf": deaf, "mute": mute, "pair": pair}
