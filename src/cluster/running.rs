@@ -216,7 +216,8 @@ impl BoundBroker {
         }
         let Some(clients) = clients else {
             let advertised = here.unwrap_or_default();
-            return Ok(RunningBroker { broker, address, advertised });
+            let died = end_with_disk(&broker);
+            return Ok(RunningBroker { broker, address, advertised, died });
         };
         let (host, port) = told(&properties, address).map_err(StartError::Listeners)?;
         if let Err(refusal) = broker.join(&host, port).await {
@@ -225,20 +226,26 @@ impl BoundBroker {
         }
         // What it knew before it joined may be old: it may have led what others lead by now. Who comes meanwhile waits.
         clients.start(broker.clone(), settings.socket_clock);
-        let death = watch::Sender::new(None);
-        let died = death.subscribe();
-        let (failing, failed) = (broker.disk_failed(), Arc::downgrade(&broker));
-        tokio::spawn(async move {
-            let Some(failure) = failing.await else { return };
-            let reason = format!("its disk failed, and others can lead: {failure}");
-            tracing::error!("this broker ends: {reason}");
-            if let Some(broker) = failed.upgrade() {
-                broker.kill().await;
-            }
-            death.send_replace(Some(reason));
-        });
+        let died = end_with_disk(&broker);
         Ok(RunningBroker { broker, address, advertised: (host, port), died })
     }
+}
+
+/// Ends a broker whose disk fails while others can lead, and tells why.
+fn end_with_disk(broker: &Arc<Broker>) -> watch::Receiver<Option<String>> {
+    let death = watch::Sender::new(None);
+    let died = death.subscribe();
+    let (failing, failed) = (broker.disk_failed(), Arc::downgrade(broker));
+    tokio::spawn(async move {
+        let Some(failure) = failing.await else { return };
+        let reason = format!("its disk failed, and others can lead: {failure}");
+        tracing::error!("this broker ends: {reason}");
+        if let Some(broker) = failed.upgrade() {
+            broker.kill().await;
+        }
+        death.send_replace(Some(reason));
+    });
+    died
 }
 
 /// Where a node is that has one of the two at least: the rules of the configuration see to that.

@@ -212,7 +212,7 @@ fn who_takes_itself_for_the_controller_hands_on_what_it_may_not_decide() {
         let admin = shore.admin();
         admin.network().refresh(Wanted::All, false).await.unwrap();
         let asked = admin.network().connection(first).await.unwrap();
-        shore.cluster.network().partition(&[BTreeSet::from([first]), others]);
+        shore.cluster.change_links(|links| links.partition(&[BTreeSet::from([first]), others])).await;
         let topic =
             CreatableTopic { name: "t".into(), num_partitions: 1, replication_factor: 3, ..CreatableTopic::default() };
         let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000, ..CreateTopicsRequest::default() };
@@ -221,7 +221,7 @@ fn who_takes_itself_for_the_controller_hands_on_what_it_may_not_decide() {
         while shore.controllers().iter().all(|id| *id == first) {
             tokio::task::yield_now().await;
         }
-        shore.cluster.network().heal();
+        shore.cluster.change_links(Links::heal).await;
         let response = asking.await.unwrap().unwrap();
         assert_eq!(response.topics[0].error_code, ErrorCode::NONE, "{:?}", response.topics[0].error_message);
         admin.close();
