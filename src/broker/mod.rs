@@ -8,7 +8,7 @@
 //!
 //! With others it is a cluster: `lifecycle` joins it and leaves it, `publisher` carries out what the metadata says,
 //! `to_controller` asks the active controller, and `controlling` is what that one does; `disk` is what becomes of it when its
-//! disk fails. The broker never knows of sockets.
+//! disk fails, and `request_faults` what a test has it refuse. The broker never knows of sockets.
 
 mod background;
 mod configs;
@@ -24,6 +24,7 @@ mod partitions;
 mod probe;
 mod publisher;
 mod replication;
+mod request_faults;
 mod to_controller;
 mod topics;
 
@@ -54,7 +55,9 @@ use lifecycle::Lifecycle;
 use publisher::Published;
 use to_controller::ToController;
 
+pub use handlers::can_be_refused;
 pub use options::{BrokerOptions, OpenError};
+pub use request_faults::{RequestFault, RequestFaults};
 
 /// What becomes of a request.
 #[derive(Debug)]
@@ -139,6 +142,7 @@ pub struct Broker {
     controlling: Controlling,
     producer_ids: topics::ProducerIds,
     disk_failures: DiskFailures,
+    request_faults: RequestFaults,
     connections: AtomicU64,
 }
 
@@ -186,6 +190,11 @@ impl Broker {
     /// its way: the disk has them back when those are dropped.
     pub fn held_bytes(&self) -> u64 {
         self.replicas.dir().handles().held_bytes()
+    }
+
+    /// The requests that are to be answered with an error.
+    pub fn request_faults(&self) -> &RequestFaults {
+        &self.request_faults
     }
 
     pub(crate) fn endpoint(&self) -> (Str, i32) {

@@ -13,6 +13,7 @@ use super::follower_sessions::FollowerSessions;
 use super::groups::Groups;
 use super::lifecycle::Lifecycle;
 use super::publisher::Published;
+use super::request_faults::RequestFaults;
 use super::to_controller::ToController;
 use super::topics::ProducerIds;
 use super::{Broker, Node, background, controlling, publisher, replication};
@@ -165,6 +166,7 @@ impl Broker {
             controlling: Controlling::default(),
             producer_ids: ProducerIds::default(),
             disk_failures,
+            request_faults: RequestFaults::default(),
             connections: AtomicU64::new(0),
         });
         replication::start(&broker);

@@ -1,6 +1,7 @@
 //! Whether a cluster is healthy: every broker that runs may lead, and every partition has a leader and all of its replicas that
-//! run in sync. Each broker tells what it sees of that.
+//! run in sync. Each broker tells what it sees of that, and of a topic's leaders and replicas.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::broker::Broker;
@@ -15,12 +16,32 @@ pub(super) fn of(broker: &Broker, running: &[NodeId]) -> Option<String> {
 
 /// Ends when nothing does any more; never, where the broker stops before.
 pub(super) async fn until_well(broker: &Arc<Broker>, running: &[NodeId]) {
+    until(broker, |image| ailment(image, running).is_none().then_some(())).await;
+}
+
+/// Ends when `find` finds something in the metadata, as `broker` has it; never, where the broker stops before.
+pub(super) async fn until<T>(broker: &Arc<Broker>, find: impl Fn(&Image) -> Option<T>) -> T {
     let mut news = broker.controller().subscribe();
-    while of(broker, running).is_some() {
+    loop {
+        if let Some(found) = broker.controller().read(&find) {
+            return found;
+        }
         if news.recv().await.is_none() {
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// Who leads a partition, unless it is one of `not_in`.
+pub(super) fn leader(image: &Image, topic: &str, partition: i32, not_in: &BTreeSet<NodeId>) -> Option<NodeId> {
+    let leader = image.partition(topic, partition)?.leader;
+    (leader >= 0 && !not_in.contains(&leader)).then_some(leader)
+}
+
+/// Whether a topic is there, and all its replicas are in sync.
+pub(super) fn in_sync(image: &Image, topic: &str) -> Option<()> {
+    let mut partitions = image.topic(topic)?.partitions.iter();
+    partitions.all(|partition| partition.isr.len() == partition.replicas.len()).then_some(())
 }
 
 fn ailment(image: &Image, running: &[NodeId]) -> Option<String> {

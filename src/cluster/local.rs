@@ -7,11 +7,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::links::Links;
 use super::network::Network;
-use super::orders::{Answer, Birth, Bound, Order};
+use super::orders::{Birth, Bound};
 use super::runner::{BrokerState, Changes, Runner};
 use super::running::StartError;
 use super::settings::BrokerSettings;
@@ -22,12 +23,10 @@ use crate::controller::Voter;
 use crate::log::fs::FileSystem;
 use crate::log::fs::faulty::DiskFault;
 use crate::log::meta_properties::MetaProperties;
+use crate::protocol::ApiKey;
 
 /// What the network calls a broker that is alone.
 const ALONE: NodeId = 0;
-/// How long a broker may take to say what it sees, when nobody can wait any longer.
-const LAST_WORD: Duration = Duration::from_secs(1);
-
 /// Why a cluster, or one of its brokers, did not do as it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
@@ -71,6 +70,34 @@ pub enum LocalError {
         /// What it is.
         state: &'static str,
     },
+    /// Requests of this API cannot be answered with an error.
+    #[error("{api} cannot be refused: it is not for clients, or has no place for an error")]
+    CannotRefuse {
+        /// Which.
+        api: ApiKey,
+    },
+    /// There is no such refusal.
+    #[error("broker {id} refuses nothing of the kind: that was ended, or the broker was started anew since")]
+    NoRefusal {
+        /// Which.
+        id: NodeId,
+    },
+    /// Not so many requests came.
+    #[error("broker {id} has still requests to refuse after {within:?}")]
+    NotRefused {
+        /// Which.
+        id: NodeId,
+        /// How long it was waited for.
+        within: Duration,
+    },
+    /// It did not come to be so in time.
+    #[error("{what} after {within:?}")]
+    Late {
+        /// What is still not, or still is.
+        what: String,
+        /// How long it was waited for.
+        within: Duration,
+    },
     /// It did not end in time.
     #[error("broker {id} still runs after {within:?}")]
     StillUp {
@@ -91,12 +118,12 @@ pub enum LocalError {
 
 /// One of the brokers.
 #[derive(Debug)]
-struct Member {
-    id: NodeId,
+pub(super) struct Member {
+    pub(super) id: NodeId,
     settings: BrokerSettings,
-    runner: Runner,
+    pub(super) runner: Runner,
     /// What stays wrong with its disk; held while it is told.
-    disk: tokio::sync::Mutex<Vec<DiskFault>>,
+    pub(super) disk: tokio::sync::Mutex<Vec<DiskFault>>,
     /// Starts and stops of one broker come one after another.
     turn: tokio::sync::Mutex<()>,
 }
@@ -106,7 +133,7 @@ impl Member {
         Member { id, settings, runner, disk: tokio::sync::Mutex::default(), turn: tokio::sync::Mutex::default() }
     }
 
-    fn state(&self) -> BrokerState {
+    pub(super) fn state(&self) -> BrokerState {
         self.runner.state()
     }
 
@@ -118,14 +145,16 @@ impl Member {
 /// A cluster on this machine: started as one, and each of its brokers stopped, killed, paused and started again by its id.
 #[derive(Debug)]
 pub struct LocalCluster {
-    members: Vec<Member>,
+    pub(super) members: Vec<Member>,
     voters: Vec<Voter>,
     ports: Vec<(u16, NodeId)>,
     /// What is broken of the links between them; held while they are told.
-    links: tokio::sync::Mutex<Links>,
+    pub(super) links: tokio::sync::Mutex<Links>,
     bootstrap: Vec<String>,
-    clock: SharedClock,
-    changes: Changes,
+    pub(super) clock: SharedClock,
+    pub(super) changes: Changes,
+    /// How many refusals there were: each has a number.
+    pub(super) refusals: AtomicU64,
 }
 
 impl LocalCluster {
@@ -195,6 +224,7 @@ impl LocalCluster {
             bootstrap: Vec::new(),
             clock: clock.unwrap_or_else(SystemClock::shared),
             changes,
+            refusals: AtomicU64::new(0),
         };
         let mut started = match bound {
             Err(error) => Err(error),
@@ -287,62 +317,6 @@ impl LocalCluster {
         Ok(())
     }
 
-    /// Breaks the links between the brokers, or heals them, as `change` says; what a broker that is paused sends and hears is
-    /// changed when it goes on.
-    pub async fn change_links(&self, change: impl FnOnce(&mut Links)) {
-        let mut links = self.links.lock().await;
-        change(&mut links);
-        let telling = self.members.iter().map(|member| member.runner.tell(Order::Links(links.clone())));
-        futures_util::future::join_all(telling).await;
-    }
-
-    /// Has a broker's disk fail from now on. What is to fail only some times ends with the broker, and is for one that runs; all
-    /// else stays until it is healed, also when the broker is started again.
-    ///
-    /// # Errors
-    /// [`LocalError::State`], [`LocalError::Unknown`].
-    pub async fn break_disk(&self, id: NodeId, fault: DiskFault) -> Result<(), LocalError> {
-        let member = self.member(id)?;
-        let mut disk = member.disk.lock().await;
-        match fault.times {
-            None => disk.push(fault.clone()),
-            Some(_) => up(member)?,
-        }
-        member.runner.tell(Order::BreakDisk(fault)).await;
-        Ok(())
-    }
-
-    /// Has a broker's disk work again.
-    ///
-    /// # Errors
-    /// [`LocalError::Unknown`].
-    pub async fn heal_disk(&self, id: NodeId) -> Result<(), LocalError> {
-        let member = self.member(id)?;
-        let mut disk = member.disk.lock().await;
-        disk.clear();
-        member.runner.tell(Order::HealDisk).await;
-        Ok(())
-    }
-
-    /// Ends when a broker runs no more: it was stopped, or has died.
-    ///
-    /// # Errors
-    /// [`LocalError::Unknown`], [`LocalError::StillUp`] after `within`.
-    pub async fn wait_down(&self, id: NodeId, within: Duration) -> Result<(), LocalError> {
-        let member = self.member(id)?;
-        let mut changes = self.changes.subscribe();
-        let down = async {
-            while member.state().is_up() {
-                // The sender is ours.
-                let _ = changes.changed().await;
-            }
-        };
-        tokio::select! {
-            () = down => Ok(()),
-            () = self.clock.sleep(within) => Err(LocalError::StillUp { id, within }),
-        }
-    }
-
     /// A broker, while it runs in this process.
     pub fn broker(&self, id: NodeId) -> Option<Arc<Broker>> {
         self.member(id).ok()?.runner.broker()
@@ -430,80 +404,19 @@ impl LocalCluster {
         futures_util::future::join_all(self.members.iter().map(|member| member.runner.kill())).await;
     }
 
-    /// Ends when every broker that runs may lead, and every partition has a leader and all of its replicas that run in sync.
-    ///
-    /// # Errors
-    /// [`LocalError::Unhealthy`] says what is not so after `within`.
-    pub async fn wait_healthy(&self, within: Duration) -> Result<(), LocalError> {
-        tokio::select! {
-            () = self.until_healthy() => Ok(()),
-            () = self.clock.sleep(within) => {
-                let what = tokio::select! {
-                    what = self.ailment() => what,
-                    () = self.clock.sleep(LAST_WORD) => Some("not all brokers say what they see".to_owned()),
-                };
-                what.map_or(Ok(()), |what| Err(LocalError::Unhealthy { within, what }))
-            }
-        }
-    }
-
-    async fn until_healthy(&self) {
-        let mut changes = self.changes.subscribe();
-        loop {
-            let up = self.up();
-            let healthy = async {
-                if up.is_empty() || up.iter().any(|member| member.state() == BrokerState::Paused) {
-                    // Only a change can make it well.
-                    std::future::pending::<()>().await;
-                }
-                let asking = up.iter().map(|member| member.runner.ask(Order::UntilHealthy(ids(&up))));
-                futures_util::future::join_all(asking).await;
-                // Each was, one after the other; now all at once.
-                self.ailment().await.is_none()
-            };
-            tokio::select! {
-                healthy = healthy => if healthy { return },
-                // The sender is ours.
-                _ = changes.changed() => {}
-            }
-        }
-    }
-
-    /// What keeps the cluster from being healthy, as the brokers that run see it.
-    async fn ailment(&self) -> Option<String> {
-        let up = self.up();
-        if up.is_empty() {
-            return Some("no broker runs".to_owned());
-        }
-        if let Some(paused) = up.iter().find(|member| member.state() == BrokerState::Paused) {
-            return Some(format!("broker {} is paused", paused.id));
-        }
-        let asking = up.iter().map(|member| async {
-            match member.runner.ask(Order::Ailment(ids(&up))).await {
-                Some(Answer::Ailment(ailment)) => ailment,
-                Some(Answer::Done) | None => Some(format!("broker {} has ended", member.id)),
-            }
-        });
-        futures_util::future::join_all(asking).await.into_iter().flatten().next()
-    }
-
     /// Those that run.
-    fn up(&self) -> Vec<&Member> {
+    pub(super) fn up(&self) -> Vec<&Member> {
         self.members.iter().filter(|member| member.state().is_up()).collect()
     }
 
-    fn member(&self, id: NodeId) -> Result<&Member, LocalError> {
+    pub(super) fn member(&self, id: NodeId) -> Result<&Member, LocalError> {
         let found = self.members.iter().find(|member| member.id == id);
         found.ok_or_else(|| LocalError::Unknown { id, known: self.ids() })
     }
 }
 
-fn ids(members: &[&Member]) -> Vec<NodeId> {
-    members.iter().map(|member| member.id).collect()
-}
-
 /// That it runs.
-fn up(member: &Member) -> Result<(), LocalError> {
+pub(super) fn up(member: &Member) -> Result<(), LocalError> {
     if member.state().is_up() { Ok(()) } else { Err(LocalError::State { id: member.id, state: "does not run" }) }
 }
 

@@ -7,17 +7,18 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `settings`, `running` | what a broker is started with; a broker that is bound, and one that runs |
-//! | `local` | all brokers of a cluster |
+//! | `local`, `hurt` | all brokers of a cluster; what a test does to them |
 //! | `runner` | how one of them is run: in this process, or apart from it |
 //! | `orders` | what a broker is told beside what clients ask of it, wherever it runs |
 //! | `child`, `controlled` | the two ends of a broker's process |
 //! | `links`, `network` | what is broken between brokers, and how that is carried out |
-//! | `health` | whether a cluster is well |
+//! | `health`, `waits` | whether a cluster is well, and what else can be waited for |
 //! | `tables` | topics as tables, without a socket |
 
 mod child;
 mod controlled;
 mod health;
+mod hurt;
 mod links;
 mod local;
 mod network;
@@ -26,6 +27,7 @@ mod runner;
 mod running;
 mod settings;
 mod tables;
+mod waits;
 
 pub use controlled::{ControlError, serve_for_parent};
 pub use links::Links;

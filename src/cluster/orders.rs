@@ -8,6 +8,7 @@
 //! ```
 //! A process is also told how to begin and when to end ([`ToChild`]). One line of JSON each way; both ends are the same build.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -16,10 +17,11 @@ use super::health;
 use super::links::Links;
 use super::network::Network;
 use super::running::StartError;
-use crate::broker::Broker;
+use crate::broker::{Broker, RequestFault};
 use crate::common::ids::NodeId;
 use crate::controller::Voter;
 use crate::log::fs::faulty::{DiskFault, Faults};
+use crate::metadata::Image;
 
 /// What a broker that runs is told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,10 +32,22 @@ pub(super) enum Order {
     BreakDisk(DiskFault),
     /// Nothing does any more.
     HealDisk,
+    /// Which requests it refuses besides, from now on.
+    Refuse(RequestFault),
+    /// That it does not any more.
+    EndRefusal(u64),
+    /// How many requests are still to be refused.
+    RefusalsLeft(u64),
+    /// The same: answered when they all were, or never will be.
+    UntilRefused(u64),
     /// Whether the cluster is healthy as it sees it, if these brokers run: answered at once.
     Ailment(Vec<NodeId>),
     /// The same: answered when it is.
     UntilHealthy(Vec<NodeId>),
+    /// Who leads a partition: answered when it is none of these.
+    UntilLed(String, i32, BTreeSet<NodeId>),
+    /// Answered when all replicas of a topic are in sync.
+    UntilInSync(String),
 }
 
 /// What it answers.
@@ -43,6 +57,14 @@ pub(super) enum Answer {
     Done,
     /// What keeps the cluster from being healthy.
     Ailment(Option<String>),
+    /// How many requests are still to be refused, `None` for all.
+    Left(Option<u64>),
+    /// There is no such refusal.
+    NoRefusal,
+    /// Whether they all were.
+    Refused(bool),
+    /// Who leads.
+    Leader(NodeId),
 }
 
 /// A broker that obeys.
@@ -60,8 +82,19 @@ impl Subject {
             Order::Links(links) => self.network.set(&links),
             Order::BreakDisk(fault) => self.disk.add(fault),
             Order::HealDisk => self.disk.set(Vec::new()),
+            Order::Refuse(fault) => self.broker.request_faults().add(fault),
+            Order::EndRefusal(id) => self.broker.request_faults().end(id),
+            Order::RefusalsLeft(id) => {
+                return self.broker.request_faults().left(id).map_or(Answer::NoRefusal, Answer::Left);
+            }
+            Order::UntilRefused(id) => return Answer::Refused(self.broker.request_faults().until_used(id).await),
             Order::Ailment(running) => return Answer::Ailment(health::of(&self.broker, &running)),
             Order::UntilHealthy(running) => health::until_well(&self.broker, &running).await,
+            Order::UntilLed(topic, partition, not_in) => {
+                let find = |image: &Image| health::leader(image, &topic, partition, &not_in);
+                return Answer::Leader(health::until(&self.broker, find).await);
+            }
+            Order::UntilInSync(topic) => health::until(&self.broker, |image| health::in_sync(image, &topic)).await,
         }
         Answer::Done
     }

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use super::call::{self, Call};
 use super::cluster::{self, Brokers};
+use super::request_fault::RequestFault;
 use super::runtime::{self, Home};
 use super::{convert, errors};
 use crate::cluster::{BrokerState, Links, LocalError};
@@ -135,6 +136,35 @@ impl Broker {
     /// Raises `RuntimeError` where it runs.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         self.wait(py, |brokers, id| async move { brokers.local().start_broker(id).await })
+    }
+
+    /// Have it answer the next `times` requests of `api` (all, where that is `None`) with `error`, and give a handle on that: how
+    /// many are left, and a wait for the last.
+    ///
+    /// `api` is Kafka's name ("Produce", "Fetch", "Metadata", ...), `error` Kafka's name of an error, or its code. Each API is
+    /// answered in its own words, so any client understands; requests that brokers send each other are left alone. A produce
+    /// with `acks=0`, which has no answer, has its connection closed. All of it ends with the broker. Raises `ValueError` for a
+    /// name that is none, `InvalidRequestError` for an API that has no place for an error, and `RuntimeError` where the broker
+    /// does not run.
+    ///
+    /// >>> import strandline as sl
+    /// >>> with sl.Cluster() as cluster:
+    /// ...     topic = cluster.create_topic("flights")
+    /// ...     fault = cluster.brokers[0].fail_requests("Produce", error="NOT_ENOUGH_REPLICAS", times=3)
+    /// ...     with cluster.producer() as producer:
+    /// ...         offset = producer.send("flights", "at the fourth try").result().offset
+    /// ...     fault.wait()
+    /// ...     print(offset, fault.remaining)
+    /// 0 0
+    #[pyo3(signature = (api, error, times=None))]
+    fn fail_requests(
+        &self,
+        py: Python<'_>,
+        api: &str,
+        error: &Bound<'_, PyAny>,
+        times: Option<u64>,
+    ) -> PyResult<RequestFault> {
+        RequestFault::new(py, self.open()?, api, error, times)
     }
 
     /// Wait until it runs no more: it was stopped or killed, or has died.

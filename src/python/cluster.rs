@@ -1,5 +1,6 @@
 //! A cluster on this machine: it gives producers, consumers, topics and an admin.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -184,9 +185,12 @@ pub(super) fn local(error: LocalError) -> PyErr {
         LocalError::Start { source, .. } => started(sentence, &source),
         LocalError::Stop { .. } => errors::coded(ErrorCode::KAFKA_STORAGE_ERROR, sentence),
         LocalError::DataDir { source, .. } => PyOSError::new_err((source.raw_os_error(), sentence)),
-        LocalError::Unknown { .. } => errors::invalid(sentence),
-        LocalError::State { .. } => PyRuntimeError::new_err(sentence),
-        LocalError::StillUp { .. } | LocalError::Unhealthy { .. } => PyTimeoutError::new_err(sentence),
+        LocalError::Unknown { .. } | LocalError::CannotRefuse { .. } => errors::invalid(sentence),
+        LocalError::State { .. } | LocalError::NoRefusal { .. } => PyRuntimeError::new_err(sentence),
+        LocalError::StillUp { .. }
+        | LocalError::Late { .. }
+        | LocalError::NotRefused { .. }
+        | LocalError::Unhealthy { .. } => PyTimeoutError::new_err(sentence),
     }
 }
 
@@ -370,6 +374,47 @@ impl Cluster {
         self.source()?;
         let brokers = self.inner.get()?.0.clone();
         runtime::wait(py, async move { brokers.local().wait_healthy(within).await })?.map_err(local)
+    }
+
+    /// Wait until a partition is led by a broker that runs and is not one of `not_in`, and return its node id.
+    ///
+    /// Raises `TimeoutError` after `timeout` seconds.
+    ///
+    /// >>> import strandline as sl
+    /// >>> with sl.Cluster(brokers=3) as cluster:
+    /// ...     topic = cluster.create_topic("flights", replication_factor=3)
+    /// ...     first = cluster.wait_leader("flights")
+    /// ...     cluster.brokers[first].kill()
+    /// ...     second = cluster.wait_leader("flights", not_in={first})
+    /// ...     cluster.brokers[first].start()
+    /// ...     cluster.wait_in_sync("flights")
+    /// ...     print(first != second, cluster.topic("flights").describe().in_sync)
+    /// True True
+    #[pyo3(signature = (topic, partition=0, *, not_in=None, timeout=30.0))]
+    fn wait_leader(
+        &self,
+        py: Python<'_>,
+        topic: String,
+        partition: i32,
+        not_in: Option<BTreeSet<NodeId>>,
+        timeout: f64,
+    ) -> PyResult<NodeId> {
+        let within = convert::timeout(Some(timeout))?.unwrap_or(Duration::ZERO);
+        self.source()?;
+        let (brokers, not_in) = (self.inner.get()?.0.clone(), not_in.unwrap_or_default());
+        let waiting = async move { brokers.local().wait_leader(&topic, partition, &not_in, within).await };
+        runtime::wait(py, waiting)?.map_err(local)
+    }
+
+    /// Wait until every replica of a topic is in sync, those of brokers that are down too.
+    ///
+    /// Raises `TimeoutError` after `timeout` seconds.
+    #[pyo3(signature = (topic, timeout=30.0))]
+    fn wait_in_sync(&self, py: Python<'_>, topic: String, timeout: f64) -> PyResult<()> {
+        let within = convert::timeout(Some(timeout))?.unwrap_or(Duration::ZERO);
+        self.source()?;
+        let brokers = self.inner.get()?.0.clone();
+        runtime::wait(py, async move { brokers.local().wait_in_sync(&topic, within).await })?.map_err(local)
     }
 
     /// Make a topic and return it.

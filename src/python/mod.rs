@@ -11,7 +11,7 @@
 //! | `convert` | bytes, configs, times |
 //! | `source` | what the clients of one cluster share |
 //! | `cluster`, `client`, `clock`, `producer`, `consumer`, `admin`, `topic` | the classes of these names |
-//! | `broker`, `disk` | the brokers of a cluster, the network between them, and their disks: to be hurt |
+//! | `broker`, `disk`, `request_fault` | the brokers of a cluster, the network between them, their disks, and what they refuse: to be hurt |
 //! | `data_dir` | the data dir of a broker that has stopped: what `open_log` gives |
 //! | `scan` | a topic as a table: what `strandline/scan.py` stands on |
 //! | `stream` | a topic that is followed: what `strandline/stream.py` stands on |
@@ -39,6 +39,7 @@ mod disk;
 mod errors;
 mod message;
 mod producer;
+mod request_fault;
 mod runtime;
 mod scan;
 mod source;
@@ -86,6 +87,8 @@ mod _strandline {
     use super::message::Message;
     #[pymodule_export]
     use super::producer::{AsyncProducer, Producer};
+    #[pymodule_export]
+    use super::request_fault::RequestFault;
     #[pymodule_export]
     use super::runtime::{_after_fork, _at_exit};
     #[pymodule_export]

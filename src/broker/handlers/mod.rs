@@ -4,6 +4,7 @@
 //! its own request, decoded, and returns an [`Outcome`]; none sees a frame, a socket or another handler.
 
 mod fetch_replica;
+mod refusals;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use crate::protocol::{
     ApiKey, Decoder, EncodeError, ErrorCode, Frame, Request, RequestHeader, Str, decode_request_header, encode_response,
 };
 use crate::replica::WriteError;
+
+pub use refusals::can_be_refused;
 
 /// One line an API: its key, and the module whose `handle` answers it. What is `for the controller` is handed on to the
 /// active controller wherever it comes in.
@@ -136,8 +139,11 @@ enum Outcome<R> {
     Close(String),
 }
 
-/// Works on the request in `frame`, here or where the active controller is.
+/// Works on the request in `frame`, here or where the active controller is, unless it is to be refused.
 pub(super) fn handle(broker: &Arc<Broker>, connection: &Arc<Connection>, frame: Bytes) -> ReplyFuture {
+    if let Some(refused) = refusals::refused(broker, connection, &frame) {
+        return refused;
+    }
     if is_forwarded_frame(&frame) && !broker.is_active_controller() {
         return Box::pin(broker.clone().forward(connection.clone(), frame));
     }
