@@ -114,11 +114,13 @@ impl Core {
             let sentence = format!("node {id} does not catch up with the metadata log");
             return Err(Refusal::new(ErrorCode::REQUEST_TIMED_OUT, sentence));
         }
+        let _alone = self.members.lock().await;
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id]))).await
     }
 
     pub(super) async fn add_observer(&self, observer: Voter) -> Result<(), Refusal> {
         self.deciding_term().ok_or_else(|| self.not_controller())?;
+        let _alone = self.members.lock().await;
         self.peers.learn(observer.id, &observer.host, observer.port);
         let membership = self.raft().server_metrics().borrow().membership_config.clone();
         let id = observer.id;
@@ -139,6 +141,7 @@ impl Core {
     }
 
     pub(super) async fn remove_voter(&self, id: NodeId, directory_id: Uuid) -> Result<(), Refusal> {
+        let _alone = self.members.lock().await;
         self.deciding_term().ok_or_else(|| self.not_controller())?;
         let membership = self.raft().server_metrics().borrow().membership_config.clone();
         let voter = membership.voter_ids().find(|voter| *voter == id);

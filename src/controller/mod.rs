@@ -105,6 +105,8 @@ struct Core {
     heard_at: Mutex<Duration>,
     /// Held over deciding, writing and applying, so that wishes come one after another.
     turn: Arc<tokio::sync::Mutex<()>>,
+    /// Held by who changes who votes and who observes: openraft refuses a second one meanwhile.
+    members: tokio::sync::Mutex<()>,
     tasks: Shutdown,
     /// What a new cluster begins with, until it is there.
     bootstrap: Mutex<Option<Vec<MetadataRecord>>>,
@@ -159,6 +161,7 @@ impl Controller {
             heard_at: Mutex::default(),
             bootstrap: Mutex::new(is_first_voter.then(bootstrap)),
             turn: Arc::default(),
+            members: tokio::sync::Mutex::default(),
             node,
             voters,
             raft: RwLock::new(raft),

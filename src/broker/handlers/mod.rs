@@ -144,8 +144,14 @@ pub(super) fn handle(broker: &Arc<Broker>, connection: &Arc<Connection>, frame: 
     if let Some(refused) = refusals::refused(broker, connection, &frame) {
         return refused;
     }
-    if is_forwarded_frame(&frame) && !broker.is_active_controller() {
-        return Box::pin(broker.clone().forward(connection.clone(), frame));
+    if is_forwarded_frame(&frame) {
+        let (broker, connection) = (broker.clone(), connection.clone());
+        return Box::pin(async move {
+            match broker.answer_as_controller(&connection, frame.clone()).await {
+                Some(reply) => reply,
+                None => broker.forward(connection, frame).await,
+            }
+        });
     }
     answer(broker, connection, frame)
 }
