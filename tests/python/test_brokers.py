@@ -38,7 +38,8 @@ def values(cluster: sl.Cluster, topic: str) -> list[int]:
 
 def leader(cluster: sl.Cluster, topic: str) -> int:
     """Who leads partition 0."""
-    return cluster.admin().describe_topics([topic])[0].partitions[0].leader
+    # Any broker may be asked for a topic, and one of them may not have heard of it yet.
+    return cluster.wait_leader(topic)
 
 
 def test_a_topic_is_on_three_brokers(three: sl.Cluster) -> None:
