@@ -75,7 +75,9 @@ CLUSTER_ROWS = [
     Row("three p99", "end to end at 1,000/s, p99", "ms", "<= 4"),
     Row("three killed", "leader killed (kill -9), default settings: longest gap between acknowledgements", "s", "<= 1"),
     Row("three killed inside", "the same in one process", "s", "<= 0.5"),
-    Row("three hung", "leader hangs (SIGSTOP): longest gap", "s", "<= 10: session timeout + 1"),
+    Row(
+        "three hung", "leader hangs (SIGSTOP), `socket.timeout.ms=1000`: longest gap", "s", "<= 10: session timeout + 1"
+    ),
     Row("three controller", "active controller killed: until another has made a topic", "s", "<= 1"),
     Row("three create", "{partitions:,} partitions: create, until all are led", "s", "<= 10"),
     Row("three led again", "{partitions:,} partitions, a broker killed: until all are led again", "s", "<= 3"),
