@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cluster_failures import by_itself, felt
+from cluster_failures import by_itself, hung, killed
 from cluster_load import KINDS, loaded, running, starting
 from measures import Figures, Sizes
 
@@ -12,7 +12,9 @@ def cluster(kind: str, folder: Path, sizes: Sizes) -> Figures:
     figures = starting(kind, folder / "start")
     with running(KINDS[kind], folder / "load") as three:
         figures |= loaded(kind, three, sizes)
-        figures |= felt(three)
+        if kind == "strandline":
+            figures |= hung(three)
+        figures |= killed(three)
     if kind == "strandline":
         figures |= by_itself(folder, sizes)
     return figures
