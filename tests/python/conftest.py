@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import pytest
 import uvloop
@@ -11,12 +11,32 @@ import uvloop
 import strandline as sl
 
 T = TypeVar("T")
+Isolation: TypeAlias = Literal["thread", "process"]
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[sl.Cluster]:
     """One broker for all tests that hurt nobody."""
     with sl.Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["thread", "process"])
+def isolation(request: pytest.FixtureRequest) -> Isolation:
+    """How brokers are run: no test sees a difference."""
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def three(isolation: Isolation) -> Iterator[sl.Cluster]:
+    """Three brokers that notice quickly who is gone."""
+    with sl.Cluster(
+        brokers=3,
+        isolation=isolation,
+        broker_session_timeout_ms=2000,
+        broker_heartbeat_interval_ms=500,
+        replica_lag_time_max_ms=2000,
+    ) as cluster:
         yield cluster
 
 

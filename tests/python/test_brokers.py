@@ -1,6 +1,5 @@
 """Several brokers, in this process and each in its own: replicated, hurt on purpose, and healed."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -9,25 +8,6 @@ import pytest
 import strandline as sl
 
 Isolation: TypeAlias = Literal["thread", "process"]
-
-
-@pytest.fixture(params=["thread", "process"])
-def isolation(request: pytest.FixtureRequest) -> Isolation:
-    """How the brokers are run: nothing here sees a difference."""
-    return request.param  # type: ignore[no-any-return]
-
-
-@pytest.fixture
-def three(isolation: Isolation) -> Iterator[sl.Cluster]:
-    """Three brokers that notice quickly who is gone."""
-    with sl.Cluster(
-        brokers=3,
-        isolation=isolation,
-        broker_session_timeout_ms=2000,
-        broker_heartbeat_interval_ms=500,
-        replica_lag_time_max_ms=2000,
-    ) as cluster:
-        yield cluster
 
 
 def values(cluster: sl.Cluster, topic: str) -> list[int]:

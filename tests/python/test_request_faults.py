@@ -10,12 +10,6 @@ import strandline as sl
 Isolation: TypeAlias = Literal["thread", "process"]
 
 
-@pytest.fixture(params=["thread", "process"])
-def isolation(request: pytest.FixtureRequest) -> Isolation:
-    """How the broker is run."""
-    return request.param  # type: ignore[no-any-return]
-
-
 @pytest.fixture
 def cluster(isolation: Isolation) -> Iterator[sl.Cluster]:
     """One broker with a topic."""
