@@ -44,6 +44,11 @@ pub(super) fn in_sync(image: &Image, topic: &str) -> Option<()> {
     partitions.all(|partition| partition.isr.len() == partition.replicas.len()).then_some(())
 }
 
+/// Whether a broker does not serve.
+pub(super) fn fenced(image: &Image, id: NodeId) -> Option<()> {
+    image.broker(id).is_none_or(|broker| broker.fenced).then_some(())
+}
+
 fn ailment(image: &Image, running: &[NodeId]) -> Option<String> {
     for id in running {
         if !image.broker(*id).is_some_and(|broker| broker.is_active()) {

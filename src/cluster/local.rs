@@ -355,7 +355,7 @@ impl LocalCluster {
         started.map(drop)
     }
 
-    /// Stops a broker: others lead what it led before it goes.
+    /// Stops a broker: others lead what it led before it goes, and those that can be heard have learnt of it when this ends.
     ///
     /// # Errors
     /// [`LocalError::Stop`], [`LocalError::State`], [`LocalError::Unknown`].
@@ -368,7 +368,9 @@ impl LocalCluster {
         }
         let stopped = member.runner.stop(&member.settings, true).await;
         self.changes.send_replace(());
-        stopped.map_err(|reason| LocalError::Stop { id, reason })
+        stopped.map_err(|reason| LocalError::Stop { id, reason })?;
+        self.until_known_down(id).await;
+        Ok(())
     }
 
     /// Ends a broker where it stands, as kill -9 would, and does where it is a process.

@@ -48,6 +48,8 @@ pub(super) enum Order {
     UntilLed(String, i32, BTreeSet<NodeId>),
     /// Answered when all replicas of a topic are in sync.
     UntilInSync(String),
+    /// Answered when it knows that another one does not serve any more.
+    UntilFenced(NodeId),
 }
 
 /// What it answers.
@@ -95,6 +97,7 @@ impl Subject {
                 return Answer::Leader(health::until(&self.broker, find).await);
             }
             Order::UntilInSync(topic) => health::until(&self.broker, |image| health::in_sync(image, &topic)).await,
+            Order::UntilFenced(id) => health::until(&self.broker, |image| health::fenced(image, id)).await,
         }
         Answer::Done
     }

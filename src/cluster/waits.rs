@@ -173,6 +173,16 @@ impl LocalCluster {
         }
     }
 
+    /// Ends when every broker that can be heard knows that one does not serve any more. That takes a moment after it has stopped;
+    /// after [`LAST_WORD`] nobody waits any longer: who is cut off, or without a controller, does not learn of it.
+    pub(super) async fn until_known_down(&self, id: NodeId) {
+        let asking = self.heard().into_iter().map(|member| member.runner.ask(Order::UntilFenced(id)));
+        tokio::select! {
+            _ = futures_util::future::join_all(asking) => {}
+            () = self.clock.sleep(LAST_WORD) => {}
+        }
+    }
+
     /// Those that run, and can be heard.
     fn heard(&self) -> Vec<&Member> {
         self.up().into_iter().filter(|member| member.state() == BrokerState::Running).collect()

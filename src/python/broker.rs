@@ -123,7 +123,8 @@ impl Broker {
         self.wait(py, |brokers, id| async move { brokers.local().kill_broker(id).await })
     }
 
-    /// Stop it as a careful operator does: others lead what it led before it goes, and it closes its logs.
+    /// Stop it as a careful operator does: others lead what it led before it goes, and it closes its logs. The others know of it
+    /// when this returns, where a controller can tell them.
     ///
     /// Raises `RuntimeError` where it does not run, or is paused.
     fn stop(&self, py: Python<'_>) -> PyResult<()> {
