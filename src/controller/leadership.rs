@@ -140,6 +140,30 @@ pub(super) async fn follow(core: Arc<Core>) {
     }
 }
 
+/// Says, until the controller ends, that this node leads, while it does.
+pub(super) async fn beat(core: Arc<Core>) {
+    let mut raised = core.raised.subscribe();
+    let mut metrics = core.raft().server_metrics();
+    loop {
+        metrics.mark_unchanged();
+        let leads = core.leading_term().is_some() && core.has_others();
+        tokio::select! {
+            _ = raised.changed() => metrics = core.raft().server_metrics(),
+            () = async { core.clock.sleep(core.timing.heartbeat).await }, if leads => {
+                // It fails only where openraft has ended.
+                let _ = core.raft().trigger().heartbeat().await;
+            }
+            changed = metrics.changed(), if !leads => if changed.is_err() {
+                tokio::select! {
+                    _ = raised.changed() => metrics = core.raft().server_metrics(),
+                    () = core.tasks.begun() => return,
+                }
+            },
+            () = core.tasks.begun() => return,
+        }
+    }
+}
+
 /// openraft has ended. Waits until it was raised again, or tries that; `false` where the controller ends too.
 async fn ended(core: &Arc<Core>) -> bool {
     let mut raised = core.raised.subscribe();

@@ -175,6 +175,7 @@ impl Controller {
             tasks,
         });
         core.tasks.spawn(leadership::follow(core.clone()));
+        core.tasks.spawn(leadership::beat(core.clone()));
         core.tasks.spawn(leadership::stand(core.clone()));
         core.tasks.spawn(joining::join(core.clone()));
         if is_new && is_first_voter {

@@ -32,6 +32,9 @@ pub struct SnapshotLimits {
 pub struct QuorumTiming {
     /// How often a leader says that it leads.
     pub heartbeat: Duration,
+    /// How long it waits for the answer to what it says, before it says the same again: controllers that are further apart than
+    /// this agree on nothing.
+    pub answer: Duration,
     /// A leader of whom nothing was heard for the longer of the two is given up. Each voter then stands for election
     /// after a time of its own, drawn anew each time, up to the shorter one.
     pub election: (Duration, Duration),
@@ -54,7 +57,9 @@ impl QuorumTiming {
         if values.is_set(key::CONTROLLER_QUORUM_FETCH_TIMEOUT_MS) {
             timing.election.1 = millis(values.get(key::CONTROLLER_QUORUM_FETCH_TIMEOUT_MS));
         }
-        timing.heartbeat = timing.heartbeat.min(timing.election.1 / 5).min(timing.election.0 / 2);
+        timing.heartbeat = timing.heartbeat.min(timing.election.1 / 4);
+        // One that is not answered is still heard of again before it is given up.
+        timing.answer = timing.election.1 * 2 / 3;
         timing
     }
 
@@ -63,9 +68,11 @@ impl QuorumTiming {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let config = Config {
             cluster_name: "strandline".to_owned(),
-            heartbeat_interval: millis(self.heartbeat),
+            // `leadership::beat` does that: openraft would also wait no longer than this for an answer to what it sends.
+            enable_heartbeat: false,
+            heartbeat_interval: millis(self.answer),
             // The first is how long it waits for votes, the other how long it lets no other leader come.
-            election_timeout_min: millis(self.election.0.min(self.election.1 - Duration::from_millis(1))),
+            election_timeout_min: millis(self.election.1 - Duration::from_millis(1)),
             election_timeout_max: millis(self.election.1),
             install_snapshot_timeout: millis(self.request),
             snapshot_policy: SnapshotPolicy::Never,
@@ -84,7 +91,8 @@ impl Default for QuorumTiming {
     /// A leader that is gone is replaced within 0.3 to 0.45 s, but for an election that nobody wins.
     fn default() -> QuorumTiming {
         QuorumTiming {
-            heartbeat: Duration::from_millis(50),
+            heartbeat: Duration::from_millis(75),
+            answer: Duration::from_millis(200),
             election: (Duration::from_millis(150), Duration::from_millis(300)),
             request: Duration::from_secs(30),
             seed: None,
@@ -131,6 +139,7 @@ mod tests {
         let (fetch, election) = ("controller.quorum.fetch.timeout.ms", "controller.quorum.election.timeout.ms");
         let slow = timing(&[(fetch, "2000"), (election, "1000")]);
         assert_eq!(slow.election, (Duration::from_secs(1), Duration::from_secs(2)));
+        assert_eq!((slow.heartbeat, slow.answer), (Duration::from_millis(75), Duration::from_secs(4) / 3));
         for (patience, spread) in [("0", "0"), ("100", "3000"), ("2147483647", "0")] {
             timing(&[(fetch, patience), (election, spread)]).openraft(false).unwrap();
         }

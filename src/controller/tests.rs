@@ -42,6 +42,8 @@ const NEVER: SnapshotLimits = SnapshotLimits { bytes: u64::MAX, interval_ms: 0 }
 struct Net {
     nodes: Mutex<HashMap<NodeId, Weak<Controller>>>,
     cut: Mutex<HashSet<(NodeId, NodeId)>>,
+    /// How long each way takes.
+    way: Mutex<Duration>,
 }
 
 impl Net {
@@ -63,11 +65,19 @@ impl Net {
         ask: impl FnOnce(Arc<Controller>, R) -> F,
     ) -> Result<R::Response, String> {
         tokio::task::yield_now().await;
+        let way = *self.way.lock();
+        let travel = async || {
+            if !way.is_zero() {
+                SystemClock::shared().sleep(way).await;
+            }
+        };
+        travel().await;
         let is_cut = |from, to| self.cut.lock().contains(&(from, to));
         let node = self.nodes.lock().get(&to).and_then(Weak::upgrade);
         let Some(node) = node.filter(|_| !is_cut(from, to)) else { return Err(format!("{to} is not there")) };
         let request = R::from_bytes(request.to_bytes(0).unwrap(), 0).unwrap();
         let response = ask(node, request).await;
+        travel().await;
         match is_cut(to, from) {
             true => Err(format!("{to} does not answer")),
             false => Ok(R::Response::from_bytes(response.to_bytes(0).unwrap(), 0).unwrap()),

@@ -65,6 +65,28 @@ impl Quorum {
 }
 
 #[tokio::test(start_paused = true)]
+async fn controllers_that_are_far_apart_agree_and_keep_their_leader() {
+    let mut quorum = Quorum::start(3, NEVER).await;
+    quorum.leader(&[1, 2, 3]).await;
+    // As between continents: an answer takes longer than it is between two heartbeats.
+    *quorum.net.way.lock() = Duration::from_millis(45);
+    let leader = quorum.leader(&[1, 2, 3]).await;
+    let epoch = quorum.nodes[&leader].leader().borrow().epoch;
+    for number in 0..50 {
+        soon(make(&quorum.nodes[&leader], &format!("tide-{number}"))).await.unwrap();
+    }
+    // With nothing to say, too, it is heard of often enough.
+    SystemClock::shared().sleep(Duration::from_secs(60)).await;
+    assert_eq!(quorum.nodes[&leader].leader().borrow().epoch, epoch, "nobody else stood for election");
+    quorum.arrived("tide-49").await;
+    quorum.kill(leader).await;
+    let next = quorum.leader(&quorum.others(leader)).await;
+    soon(make(&quorum.nodes[&next], "ebb")).await.unwrap();
+    quorum.arrived("ebb").await;
+    quorum.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn three_voters_elect_one_leader_and_have_the_same_image() {
     let quorum = Quorum::start(3, NEVER).await;
     let leader = quorum.leader(&[1, 2, 3]).await;
