@@ -44,6 +44,11 @@ pub(super) fn in_sync(image: &Image, topic: &str) -> Option<()> {
     partitions.all(|partition| partition.isr.len() == partition.replicas.len()).then_some(())
 }
 
+/// Whether these topics are there.
+pub(super) fn known(image: &Image, topics: &[String]) -> Option<()> {
+    topics.iter().all(|topic| image.topic(topic).is_some()).then_some(())
+}
+
 /// Whether a broker does not serve.
 pub(super) fn fenced(image: &Image, id: NodeId) -> Option<()> {
     image.broker(id).is_none_or(|broker| broker.fenced).then_some(())

@@ -48,6 +48,8 @@ pub(super) enum Order {
     UntilLed(String, i32, BTreeSet<NodeId>),
     /// Answered when all replicas of a topic are in sync.
     UntilInSync(String),
+    /// Answered when it knows these topics.
+    UntilKnown(Vec<String>),
     /// Answered when it knows that another one does not serve any more.
     UntilFenced(NodeId),
 }
@@ -97,6 +99,7 @@ impl Subject {
                 return Answer::Leader(health::until(&self.broker, find).await);
             }
             Order::UntilInSync(topic) => health::until(&self.broker, |image| health::in_sync(image, &topic)).await,
+            Order::UntilKnown(topics) => health::until(&self.broker, |image| health::known(image, &topics)).await,
             Order::UntilFenced(id) => health::until(&self.broker, |image| health::fenced(image, id)).await,
         }
         Answer::Done

@@ -11,7 +11,7 @@ use super::orders::{Answer, Order};
 use super::runner::BrokerState;
 use crate::common::ids::NodeId;
 
-/// How long a broker may take to say what it sees, when nobody can wait any longer.
+/// How long a broker may take to say what it sees, when nobody can wait any longer, or to hear what the controller has told.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
 impl LocalCluster {
@@ -173,10 +173,20 @@ impl LocalCluster {
         }
     }
 
-    /// Ends when every broker that can be heard knows that one does not serve any more. That takes a moment after it has stopped;
-    /// after [`LAST_WORD`] nobody waits any longer: who is cut off, or without a controller, does not learn of it.
+    /// Ends when every broker that can be heard knows these topics, which were made: whichever is asked for them then has heard of
+    /// them. As with all that the controller tells, nobody waits for who is cut off from it; here, not for longer than
+    /// a second.
+    pub async fn until_known(&self, topics: &[String]) {
+        self.told(&Order::UntilKnown(topics.to_vec())).await;
+    }
+
+    /// Ends when every broker that can be heard knows that one does not serve any more, in the same way.
     pub(super) async fn until_known_down(&self, id: NodeId) {
-        let asking = self.heard().into_iter().map(|member| member.runner.ask(Order::UntilFenced(id)));
+        self.told(&Order::UntilFenced(id)).await;
+    }
+
+    async fn told(&self, order: &Order) {
+        let asking = self.heard().into_iter().map(|member| member.runner.ask(order.clone()));
         tokio::select! {
             _ = futures_util::future::join_all(asking) => {}
             () = self.clock.sleep(LAST_WORD) => {}

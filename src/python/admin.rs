@@ -122,7 +122,16 @@ pub(crate) fn create_topics(
     });
     let topics: Vec<_> = topics.collect();
     let (admin, source) = (source.asker()?, source.clone());
-    Ok(Call::new(async move { all(admin.create_topics(&topics, false).await) }, move |py, made| {
+    let brokers = source.brokers().cloned();
+    let making = async move {
+        let made = all(admin.create_topics(&topics, false).await)?;
+        if let Some(brokers) = brokers {
+            let names: Vec<String> = topics.into_iter().map(|topic| topic.name).collect();
+            brokers.local().until_known(&names).await;
+        }
+        client::Result::Ok(made)
+    };
+    Ok(Call::new(making, move |py, made| {
         let mut made = made.into_iter().map(|(name, _)| Topic::new(&source, &name));
         match made.next() {
             Some(first) if alone => Ok(Py::new(py, first)?.into_any()),

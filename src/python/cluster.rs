@@ -417,7 +417,7 @@ impl Cluster {
         runtime::wait(py, async move { brokers.local().wait_in_sync(&topic, within).await })?.map_err(local)
     }
 
-    /// Make a topic and return it.
+    /// Make a topic and return it. Every broker that can be heard knows it then.
     ///
     /// `replication_factor` is the broker's default unless it is given. Kafka's topic keys are keywords with underscores
     /// (`retention_ms=60_000`), or dotted in `config`. Raises `TopicAlreadyExistsError`, `InvalidTopicError`,

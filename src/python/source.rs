@@ -72,6 +72,11 @@ impl Source {
         doors(&self.clock)
     }
 
+    /// The brokers, where they run in this process.
+    pub(crate) fn brokers(&self) -> Option<&Arc<Brokers>> {
+        self.brokers.as_ref()
+    }
+
     /// The logs of a topic, where the brokers run in this process.
     pub(crate) fn log_source(
         &self,

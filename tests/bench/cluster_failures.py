@@ -1,6 +1,9 @@
 """Three brokers that are hurt, by kill -9 and SIGSTOP: how long that is felt, and what it takes to be whole again."""
 
 import itertools
+import json
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -130,17 +133,57 @@ def many_partitions(folder: Path, sizes: Sizes) -> Figures:
 
 
 def catching_up(folder: Path, sizes: Sizes) -> Figures:
-    """A follower that missed much: how quickly it has that."""
+    """A follower that missed much: how quickly it has that by itself, and what a load beside it loses."""
     nodes = Nodes(folder)
     try:
-        create(Three(nodes.bootstrap, dict, lambda *_: None), "missed")
-        nodes.all[2].kill()
-        told(LOAD, "produce", nodes.bootstrap, "missed", sizes.log, 1024, 1_000_000)
-        nodes.start(nodes.all[2])
-        seconds = until(lambda: len(parts(nodes.bootstrap, "missed")[0].isrs) == 3)
-        return {"three catch up": sizes.log * 1024 / 1e6 / seconds}
+        three = Three(nodes.bootstrap, dict, lambda *_: None)
+        for topic in ("missed", "live"):
+            create(three, topic)
+        late = nodes.all[2]
+
+        def behind(count: int) -> None:
+            late.kill()
+            told(LOAD, "produce", nodes.bootstrap, "missed", count, 1024, 1_000_000)
+
+        def caught_up() -> bool:
+            return all(len(parts(nodes.bootstrap, topic)[0].isrs) == 3 for topic in ("missed", "live"))
+
+        def load() -> float:
+            return told(LOAD, "flood", nodes.bootstrap, "live", sizes.flood, 1024, 1_000_000)["mb_per_second"]
+
+        behind(sizes.log)
+        copied = copy_rate(nodes.all[0].data_dir / "missed-0", folder / "copy")
+        late.spawn()
+        figures = {"three plain copy": copied, "three catch up": sizes.log * 1024 / 1e6 / until(caught_up)}
+        load()
+        figures["three live alone"] = alone = load()
+        behind(sizes.log)
+        late.spawn()
+        beside = load()
+        if caught_up():
+            raise RuntimeError("the follower had caught up before the load ended: more must be missed")
+        until(caught_up)
+        return figures | {"three live cost": (1 - beside / alone) * 100}
     finally:
         nodes.kill()
+
+
+def copy_rate(log: Path, copy: Path) -> float:
+    """In MB/s, how quickly the system copies a folder on this disk, for a measure of it."""
+    size = sum(file.stat().st_size for file in log.iterdir())
+    started = time.monotonic()
+    subprocess.run(["cp", "-r", str(log), str(copy)], check=True)
+    seconds = time.monotonic() - started
+    shutil.rmtree(copy)
+    return size / 1e6 / seconds
+
+
+def large_cluster() -> Figures:
+    """What a controller of many brokers has to do, without them."""
+    command = ["cargo", "bench", "--quiet", "--bench", "large_cluster"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    figures: Figures = json.loads(ran.stdout.splitlines()[-1])
+    return figures
 
 
 def by_itself(folder: Path, sizes: Sizes) -> Figures:
@@ -148,4 +191,5 @@ def by_itself(folder: Path, sizes: Sizes) -> Figures:
     figures = told(KILLED)
     figures |= controller_failover(folder / "controller")
     figures |= many_partitions(folder / "many", sizes)
+    figures |= large_cluster()
     return figures | catching_up(folder / "catch-up", sizes)

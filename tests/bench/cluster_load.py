@@ -110,7 +110,8 @@ def produced(three: Three, topic: str, count: int, size: int, batch: int) -> Fig
     create(three, topic)
     before = three.cpu()
     figures = told(LOAD, "produce", three.bootstrap, topic, count, size, batch)
-    return {"cpu": (three.cpu() - before) / (count * size / 1e9), "rate": figures["mb_per_second"]}
+    cpu = (three.cpu() - before) / (count * size / 1e9)
+    return {"cpu": cpu, "rate": figures["mb_per_second"], "client": figures["client_cores"]}
 
 
 def latency(three: Three, seconds: int) -> Figures:
@@ -136,7 +137,7 @@ def loaded(kind: str, three: Three, sizes: Sizes) -> Figures:
         ("100 B", sizes.produced // 2, 100, 1_000_000),
     ):
         told_of = produced(three, name.replace(" ", "-"), count, size, batch)
-        figures |= {f"three {name} cpu": told_of["cpu"], f"three {name} rate": told_of["rate"]}
+        figures |= {f"three {name} {figure}": value for figure, value in told_of.items()}
     if kind == "strandline":
         # Three of Kafka's on two cores fall behind this rate: they would be waited for without an end.
         ages = latency(three, sizes.seconds)

@@ -1,6 +1,7 @@
 """What drives a broker in the benchmark: librdkafka in a process of its own. Prints one line of JSON.
 
 load.py produce BOOTSTRAP TOPIC COUNT SIZE BATCH_BYTES
+load.py flood BOOTSTRAP TOPIC SECONDS SIZE BATCH_BYTES
 load.py consume BOOTSTRAP TOPIC COUNT
 load.py tick BOOTSTRAP TOPIC SECONDS RATE
 load.py listen BOOTSTRAP TOPIC COUNT
@@ -10,15 +11,15 @@ import json
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, Producer, TopicPartition
 
 QUIET = {"log_level": 0}
 
 
-def produce(bootstrap: str, topic: str, count: int, size: int, batch: int) -> dict[str, float]:
-    """Produce `count` records of `size` bytes as fast as they are taken."""
+def sent(bootstrap: str, topic: str, size: int, batch: int, goes_on: Callable[[int], bool]) -> dict[str, float]:
+    """Produce records of `size` bytes as fast as they are taken, until `goes_on` has seen how many are enough."""
     failed = [0]
 
     def on_delivery(error: object, _message: object) -> None:
@@ -38,20 +39,37 @@ def produce(bootstrap: str, topic: str, count: int, size: int, batch: int) -> di
         }
     )
     producer.list_topics(topic, timeout=10)
-    values = [bytes([n & 255]) * size for n in range(256)]
-    step = 1000
-    start = time.monotonic()
-    for first in range(0, count, step):
-        waiting = [{"value": values[n & 255]} for n in range(first, min(first + step, count))]
+    # The same list again and again: to make one costs more than all else that is done here for a small record.
+    step = [{"value": bytes([n & 255]) * size} for n in range(1000)]
+    start, used, count = time.monotonic(), time.process_time(), 0
+    while goes_on(count):
+        count += len(step)
+        waiting = step
         while waiting:
-            producer.produce_batch(topic, waiting, partition=0, on_delivery=on_delivery)
-            waiting = [message for message in waiting if message.pop("_error", None) is not None]
+            taken = producer.produce_batch(topic, waiting, partition=0, on_delivery=on_delivery)
+            refused = taken < len(waiting)
+            waiting = [message for message in waiting if message.pop("_error", None) is not None] if refused else []
             producer.poll(0.001 if waiting else 0)
     left = producer.flush(600)
     seconds = time.monotonic() - start
     if left or failed[0]:
         raise SystemExit(f"{left} records were not delivered, {failed[0]} failed")
-    return {"seconds": seconds, "mb_per_second": count * size / 1e6 / seconds}
+    return {
+        "seconds": seconds,
+        "mb_per_second": count * size / 1e6 / seconds,
+        "client_cores": (time.process_time() - used) / seconds,
+    }
+
+
+def produce(bootstrap: str, topic: str, count: int, size: int, batch: int) -> dict[str, float]:
+    """Produce `count` records, or a few more to make the last thousand full."""
+    return sent(bootstrap, topic, size, batch, lambda so_far: so_far < count)
+
+
+def flood(bootstrap: str, topic: str, seconds: int, size: int, batch: int) -> dict[str, float]:
+    """Produce for so many seconds."""
+    end = time.monotonic() + seconds
+    return sent(bootstrap, topic, size, batch, lambda _: time.monotonic() < end)
 
 
 def messages(bootstrap: str, topic: str, offset: int, **settings: object) -> Iterator[list[object]]:
@@ -127,5 +145,5 @@ def listen(bootstrap: str, topic: str, count: int) -> dict[str, float]:
 
 if __name__ == "__main__":
     command, bootstrap, topic, *numbers = sys.argv[1:]
-    calls = {"produce": produce, "consume": consume, "tick": tick, "listen": listen}
+    calls = {"produce": produce, "flood": flood, "consume": consume, "tick": tick, "listen": listen}
     print(json.dumps(calls[command](bootstrap, topic, *map(int, numbers))))

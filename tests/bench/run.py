@@ -71,6 +71,7 @@ CLUSTER_ROWS = [
     Row("three 16 KiB batches rate", "the same, throughput", "MB/s", ">= 3 x", more_is_better=True),
     Row("three 100 B cpu", "produce 100 B records, cpu of all brokers", "s/GB", "<= 8"),
     Row("three 100 B rate", "the same, throughput", "MB/s", ">= 3 x", more_is_better=True),
+    Row("three 100 B client", "the same, cores that the client itself kept busy", "", ""),
     Row("three p50", "end to end at 1,000/s, p50", "ms", "<= 0.8"),
     Row("three p99", "end to end at 1,000/s, p99", "ms", "<= 4"),
     Row("three killed", "leader killed (kill -9), default settings: longest gap between acknowledgements", "s", "<= 1"),
@@ -82,6 +83,17 @@ CLUSTER_ROWS = [
     Row("three create", "{partitions:,} partitions: create, until all are led", "s", "<= 10"),
     Row("three led again", "{partitions:,} partitions, a broker killed: until all are led again", "s", "<= 3"),
     Row("three catch up", "a follower catches up {log:.2g} GB", "MB/s", ">= 400", more_is_better=True),
+    Row("three plain copy", "the same bytes copied by `cp` just before", "MB/s", "", more_is_better=True),
+    Row("three live alone", "a load of 1 KiB records, as fast as it goes, while nobody is behind", "MB/s", ""),
+    Row("three live cost", "what the load loses of that while a follower catches up", "%", "<= 20"),
+    Row(
+        "large apply",
+        "simulated, 30 brokers, 100,000 partitions: the loss of a broker applied to the image",
+        "ms",
+        "<= 50",
+    ),
+    Row("large plan", "the same: planned", "ms", "<= 2,000"),
+    Row("large memory", "the same: memory of a partition of three replicas", "B", "told"),
 ]
 
 

@@ -16,12 +16,6 @@ def values(cluster: sl.Cluster, topic: str) -> list[int]:
     return [int(message.value or b"") for message in consumer]
 
 
-def leader(cluster: sl.Cluster, topic: str) -> int:
-    """Who leads partition 0."""
-    # Any broker may be asked for a topic, and one of them may not have heard of it yet.
-    return cluster.wait_leader(topic)
-
-
 def test_a_topic_is_on_three_brokers(three: sl.Cluster) -> None:
     three.create_topic("t", replication_factor=3)
     with three.producer(acks="all") as producer:
@@ -43,7 +37,7 @@ def test_whoever_is_killed_nothing_is_lost(three: sl.Cluster) -> None:
             for _ in range(20):
                 producer.send("t", str(sent)).result()
                 sent += 1
-            victim = three.brokers[leader(three, "t")]
+            victim = three.brokers[three.wait_leader("t")]
             victim.kill()
             assert not victim.is_running
             for _ in range(20):
@@ -90,7 +84,7 @@ def test_a_group_goes_on_when_its_coordinator_is_killed(three: sl.Cluster) -> No
 
 def test_a_minority_does_not_lead(three: sl.Cluster) -> None:
     three.create_topic("t", replication_factor=3, min_insync_replicas=2)
-    alone = leader(three, "t")
+    alone = three.wait_leader("t")
     with three.producer(acks="all", request_timeout_ms=2000) as producer:
         producer.send("t", "0").result()
         three.network.partition({alone}, {0, 1, 2} - {alone})
@@ -103,7 +97,7 @@ def test_a_minority_does_not_lead(three: sl.Cluster) -> None:
 
 def test_a_broker_that_hangs_is_replaced(three: sl.Cluster) -> None:
     three.create_topic("t", replication_factor=3)
-    hung = leader(three, "t")
+    hung = three.wait_leader("t")
     with three.producer(acks="all", request_timeout_ms=2000) as producer:
         producer.send("t", "0").result()
         three.brokers[hung].pause()
@@ -120,7 +114,7 @@ def test_a_broker_that_hangs_is_replaced(three: sl.Cluster) -> None:
 
 def test_links_are_slow_broken_and_cut_one_way(three: sl.Cluster) -> None:
     three.create_topic("t", replication_factor=3)
-    leads = leader(three, "t")
+    leads = three.wait_leader("t")
     follows = (leads + 1) % 3
     with three.producer(acks="all") as producer:
         three.network.delay(0.02)

@@ -16,18 +16,11 @@ def values(cluster: sl.Cluster, topic: str) -> list[int]:
     return [int(message.value or b"") for message in consumer]
 
 
-def leader(cluster: sl.Cluster, topic: str) -> int:
-    """Who leads partition 0."""
-    leads = cluster.topic(topic).describe().partitions[0].leader
-    assert leads is not None
-    return leads
-
-
 @pytest.mark.parametrize("how", ["fail", "fill"])
 @pytest.mark.parametrize("whose", ["leader", "follower"])
 def test_a_broker_whose_disk_fails_ends_and_nothing_is_lost(three: sl.Cluster, how: str, whose: str) -> None:
     three.create_topic("t", replication_factor=3, min_insync_replicas=2)
-    leads = leader(three, "t")
+    leads = three.wait_leader("t")
     victim = three.brokers[leads if whose == "leader" else (leads + 1) % 3]
     with three.producer(acks="all") as producer:
         for number in range(20):
@@ -40,7 +33,7 @@ def test_a_broker_whose_disk_fails_ends_and_nothing_is_lost(three: sl.Cluster, h
         assert "its disk failed, and others can lead" in (victim.reason or "")
         assert ("No space left on device" if how == "fill" else "Input/output error") in (victim.reason or "")
         assert victim.exit_code == (None if victim.log == [] else 1)
-        assert leader(three, "t") != victim.id
+        assert three.wait_leader("t", not_in={victim.id}) != victim.id
         # Its disk is as it was.
         with pytest.raises((OSError, sl.KafkaError)):
             victim.start()
@@ -57,7 +50,7 @@ def test_a_broker_whose_disk_fails_ends_and_nothing_is_lost(three: sl.Cluster, h
 def test_a_write_that_was_torn_is_cut_off_and_the_log_goes_on(three: sl.Cluster) -> None:
     """One write of the leader's log fails half-way: what is behind it then must not be taken for records."""
     three.create_topic("t", replication_factor=3, min_insync_replicas=2)
-    victim = three.brokers[leader(three, "t")]
+    victim = three.brokers[three.wait_leader("t")]
     with three.producer(acks="all") as producer:
         producer.send("t", "0").result()
         three.disk(victim.id).fail(files="t-0/*.log", times=1)

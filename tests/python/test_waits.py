@@ -29,6 +29,18 @@ def test_another_leads_and_then_all_are_in_sync(isolation: Literal["thread", "pr
         assert cluster.topic("t").describe().in_sync
 
 
+def test_whoever_is_asked_knows_what_was_made_and_who_has_gone() -> None:
+    with sl.Cluster(brokers=3) as cluster:
+        for number in range(20):
+            # No wait between: any of the three may be the one that is asked.
+            topic = cluster.create_topic(f"t-{number}", replication_factor=1)
+            assert topic.describe().partitions[0].replicas
+        gone = cluster.wait_leader("t-0")
+        cluster.brokers[gone].stop()
+        for _ in range(20):
+            assert cluster.topic("t-0").describe().partitions[0].leader is None
+
+
 def test_a_topic_may_come_later() -> None:
     with sl.Cluster() as cluster:
         with pytest.raises(TimeoutError):

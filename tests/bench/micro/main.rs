@@ -10,6 +10,7 @@ mod metadata;
 mod protocol;
 mod record;
 mod tables;
+mod thirty;
 
 fn main() {
     divan::main();
