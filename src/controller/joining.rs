@@ -69,6 +69,16 @@ struct Unwelcome {
     is_lasting: bool,
 }
 
+/// Who is asked next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Whoever leads, as this node knows.
+    Leader,
+    /// Whoever leads as the last one that was asked knows: it may be another one, and not be reached either.
+    Told,
+    InTurn,
+}
+
 /// What this node is, as far as it knows.
 enum Standing {
     /// It leads, or votes alone.
@@ -93,17 +103,20 @@ impl Core {
         }
     }
 
-    /// Whom to ask next: the leader where one is known, and everybody else in turn where it does not answer.
-    fn whom_to_ask(&self, last_failed: bool) -> Option<Voter> {
+    /// Whom to ask next: the leader where one is known, and everybody else in turn where that one does not take it in.
+    fn whom_to_ask(&self, next: Next) -> Option<Voter> {
         let metrics = self.raft().server_metrics();
         let metrics = metrics.borrow();
         let us = self.node.id;
         let known: Vec<Voter> = metrics.membership_config.nodes().map(|(_, voter)| self.peers.located(voter)).collect();
-        if !last_failed {
-            let leader = known.iter().find(|voter| Some(voter.id) == metrics.current_leader).cloned();
-            if let Some(leader) = leader.or_else(|| self.joining.told()).filter(|leader| leader.id != us) {
-                return Some(leader);
-            }
+        let leader = || known.iter().find(|voter| Some(voter.id) == metrics.current_leader).cloned();
+        let first = match next {
+            Next::Leader => leader().or_else(|| self.joining.told()),
+            Next::Told => self.joining.told(),
+            Next::InTurn => None,
+        };
+        if let Some(first) = first.filter(|first| first.id != us) {
+            return Some(first);
         }
         let voters = known.into_iter().filter(|node| metrics.membership_config.voter_ids().any(|id| id == node.id));
         let all = self.voters.iter().cloned().chain(self.joining.servers.iter().cloned()).chain(voters);
@@ -145,7 +158,7 @@ impl Core {
 pub(super) async fn join(core: Arc<Core>) {
     let mut raised = core.raised.subscribe();
     let mut metrics = core.raft().server_metrics();
-    let (mut is_in, mut failed, mut rest, mut told) = (false, false, REST.0, String::new());
+    let (mut is_in, mut next, mut rest, mut told) = (false, Next::Leader, REST.0, String::new());
     let mut wants_vote = core.joining.wants_vote || core.joining.wants_first_vote;
     loop {
         metrics.mark_unchanged();
@@ -157,12 +170,21 @@ pub(super) async fn join(core: Arc<Core>) {
             Standing::Leads => core.tell_of_itself().await.is_err().then_some(REST.1),
             Standing::Votes if is_in => None,
             Standing::Observes if is_in && !silent && !wants_vote => Some(SILENCE),
-            _ => Some(match core.whom_to_ask(failed) {
+            _ => Some(match core.whom_to_ask(next) {
                 None => SILENCE,
                 Some(to) => match core.say_hello(&to, wants_vote && matches!(standing, Standing::Observes)).await {
-                    Ok(taken) => {
-                        (is_in, failed, rest) = (taken, false, REST.0);
-                        if taken { SILENCE } else { Duration::ZERO }
+                    Ok(true) => {
+                        (is_in, next, rest) = (true, Next::Leader, REST.0);
+                        SILENCE
+                    }
+                    Ok(false) if next != Next::Told => {
+                        next = Next::Told;
+                        Duration::ZERO
+                    }
+                    // Sent from one to the other: they do not agree yet.
+                    Ok(false) => {
+                        (next, rest) = (Next::InTurn, (rest * 2).min(REST.1));
+                        rest
                     }
                     Err(Unwelcome { problem, is_lasting }) => {
                         tracing::debug!(node = core.node.id, asked = %to, problem, "not in the quorum yet");
@@ -171,7 +193,7 @@ pub(super) async fn join(core: Arc<Core>) {
                             tracing::warn!(node = core.node.id, asked = %to, problem, "the quorum does not take this node in");
                             told = problem;
                         }
-                        (failed, rest) = (true, (rest * 2).min(REST.1));
+                        (next, rest) = (Next::InTurn, (rest * 2).min(REST.1));
                         rest
                     }
                 },

@@ -397,6 +397,11 @@ impl Journal {
         }
     }
 
+    /// Makes all entries safe, those too that were there when the log was opened: the system may have held them back still.
+    pub(super) fn sync(&mut self, now: Timestamp) -> Result<(), ControllerError> {
+        Ok(self.log.flush(now)?)
+    }
+
     /// Takes entries back, from this one on: another leader has others in their place.
     pub(super) fn truncate(&mut self, since: LogId, now: Timestamp) -> Result<(), ControllerError> {
         let keep = usize::try_from(since.index.saturating_sub(self.first)).unwrap_or(usize::MAX);

@@ -3,8 +3,9 @@
 //! openraft stops for good at the first write that fails. What it had in hand is answered KAFKA_STORAGE_ERROR, and as it
 //! never reached the log, it never happened. Then a new one goes on from the log, the vote and the image that are there:
 //! when the next wish comes, and from time to time, since a follower has no wishes. Among several voters that is a leader
-//! that steps down, and a follower that falls behind and catches up. Where the log itself says that it takes no more (a
-//! sync has failed, and nobody knows what the disk holds), each new one ends at its first write.
+//! that steps down, and a follower that falls behind and catches up. What openraft finds in the log it takes for safe, and
+//! a leader counts it: so all of it is synced first. Where the log itself says that it takes no more (a sync has failed, and
+//! nobody knows what the disk holds), no new one is raised until the log is opened anew.
 
 use std::sync::Arc;
 
@@ -26,6 +27,10 @@ pub(super) async fn raise(
     store: &Arc<Store>,
     state: &Arc<State>,
 ) -> Result<Raft, ControllerError> {
+    if store.durable {
+        let synced = storage::in_place(|| store.journal.lock().sync(store.clock.now()));
+        synced.inspect_err(|error| drop(store.failed(error)))?;
+    }
     let machine = StateMachine { state: state.clone(), store: store.clone() };
     let raft = Raft::new(node, config.clone(), Ways(peers.clone()), LogStore(store.clone()), machine).await;
     raft.map_err(|error| ended(store, &error))

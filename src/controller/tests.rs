@@ -4,7 +4,9 @@
 
 mod alone;
 mod joining;
+mod quorum;
 mod several;
+mod storms;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -138,7 +140,7 @@ fn options(net: &Arc<Net>, node: Voter) -> ControllerOptions {
         clock: ManualClock::new(NOW),
         durable: true,
         limits: NEVER,
-        timing: QuorumTiming::default(),
+        timing: QuorumTiming { seed: Some(1), ..QuorumTiming::default() },
     }
 }
 

@@ -270,11 +270,13 @@ impl Log {
 
     /// Refuses a write to a log whose files are not what it takes them for.
     pub(super) fn check_writable(&self) -> Result<(), StorageError> {
-        match (self.failed, self.closed) {
-            (true, _) => Err(StorageError::Failed(self.dir.clone())),
-            (_, true) => Err(StorageError::Closed(self.dir.clone())),
-            _ => Ok(()),
-        }
+        self.check_synced()?;
+        if self.closed { Err(StorageError::Closed(self.dir.clone())) } else { Ok(()) }
+    }
+
+    /// Refuses to call anything safe after a sync has failed.
+    pub(super) fn check_synced(&self) -> Result<(), StorageError> {
+        if self.failed { Err(StorageError::Failed(self.dir.clone())) } else { Ok(()) }
     }
 }
 

@@ -138,8 +138,9 @@ impl Log {
     /// Moves the recovery point to what [`FlushJob::run`] gave.
     ///
     /// # Errors
-    /// The epochs could not be written; the recovery point stays.
+    /// The epochs could not be written, or another sync has failed meanwhile; the recovery point stays.
     pub fn flushed(&mut self, up_to: Offset, now: Timestamp) -> Result<(), StorageError> {
+        self.check_synced()?;
         // A truncation since then took back some of it.
         let up_to = up_to.min(self.log_end);
         self.epochs.flush(self.handles.fs().as_ref(), &self.dir, Durability::Synced)?;
@@ -151,8 +152,9 @@ impl Log {
     /// Makes all that was appended safe.
     ///
     /// # Errors
-    /// Some of it may be lost by a crash; the recovery point stays.
+    /// Some of it may be lost by a crash; the recovery point stays. So it is for good where a sync has failed before.
     pub fn flush(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        self.check_synced()?;
         match self.flush_job() {
             Some(job) => match job.run() {
                 Ok(up_to) => self.flushed(up_to, now),

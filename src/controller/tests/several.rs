@@ -1,68 +1,8 @@
 //! Three voters and five: elected, cut off, brought back.
 
+use super::quorum::Quorum;
 use super::*;
 use crate::log::fs::memory::Fault;
-
-/// Some voters, each with a disk of its own.
-struct Quorum {
-    net: Arc<Net>,
-    clock: Arc<ManualClock>,
-    ids: Vec<NodeId>,
-    disks: HashMap<NodeId, MemoryFs>,
-    nodes: HashMap<NodeId, Arc<Controller>>,
-    limits: SnapshotLimits,
-}
-
-impl Quorum {
-    async fn start(count: NodeId, limits: SnapshotLimits) -> Quorum {
-        let ids: Vec<NodeId> = (1..=count).collect();
-        let disks = ids.iter().map(|id| (*id, MemoryFs::new())).collect();
-        let mut quorum = Quorum {
-            net: Arc::default(),
-            clock: ManualClock::new(NOW),
-            ids: ids.clone(),
-            disks,
-            nodes: HashMap::new(),
-            limits,
-        };
-        for id in ids {
-            quorum.run(id).await;
-        }
-        quorum
-    }
-
-    async fn run(&mut self, id: NodeId) {
-        let ids = self.ids.clone();
-        let node = start(&self.disks[&id], &self.clock, self.limits, (&self.net, id, &ids)).await.unwrap();
-        self.nodes.insert(id, node);
-    }
-
-    async fn kill(&mut self, id: NodeId) {
-        self.nodes.remove(&id).unwrap().kill().await;
-        self.net.nodes.lock().remove(&id);
-    }
-
-    fn others(&self, id: NodeId) -> Vec<NodeId> {
-        self.ids.iter().copied().filter(|other| *other != id).collect()
-    }
-
-    async fn leader(&self, among: &[NodeId]) -> NodeId {
-        let nodes: Vec<_> = among.iter().map(|id| &self.nodes[id]).collect();
-        soon(leader(&nodes)).await.core.node.id
-    }
-
-    async fn arrived(&self, name: &str) {
-        for node in self.nodes.values() {
-            soon(arrived(node, name)).await;
-        }
-    }
-
-    async fn stop(self) {
-        for node in self.nodes.values() {
-            node.close().await.unwrap();
-        }
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn controllers_that_are_far_apart_agree_and_keep_their_leader() {
@@ -243,6 +183,43 @@ async fn a_snapshot_that_the_disk_does_not_take_is_given_again() {
     quorum.arrived("last").await;
     assert_eq!(image(&quorum.nodes[&gone]), image(&quorum.nodes[&leader]));
     quorum.stop().await;
+}
+
+/// A write of a follower's fails, its sync perhaps, and the leader needs that follower: what is answered after all must be there
+/// when the power goes.
+#[tokio::test(start_paused = true)]
+async fn a_follower_does_not_stand_for_what_it_could_not_sync() {
+    for (operation, starts_anew) in (0..8).flat_map(|operation| [(operation, false), (operation, true)]) {
+        let mut quorum = Quorum::start(3, NEVER).await;
+        let leader = quorum.leader(&[1, 2, 3]).await;
+        make(&quorum.nodes[&leader], "before").await.unwrap();
+        quorum.arrived("before").await;
+        let others = quorum.others(leader);
+        let [follower, away] = others[..] else { panic!("{others:?}") };
+        quorum.net.cut(away, &quorum.others(away));
+        let (disk, kind) = (quorum.disks[&follower].clone(), std::io::ErrorKind::StorageFull);
+        disk.fail_at(Some(Fault { at: disk.operations() + operation, kind, stays: false, written: 0 }));
+        let (node, records) = (quorum.nodes[&leader].clone(), topic("wish"));
+        let wish = tokio::spawn(async move { node.propose(move |_| Ok(((), records))).await });
+        SystemClock::shared().sleep(Duration::from_millis(100)).await;
+        if starts_anew {
+            quorum.kill(follower).await;
+            disk.fail_at(None);
+            quorum.run(follower).await;
+        }
+        SystemClock::shared().sleep(Duration::from_secs(3)).await;
+        let answered = wish.is_finished() && wish.await.unwrap().is_ok();
+        assert!(answered || !starts_anew, "a disk that is well again takes it: {operation}");
+        quorum.kill(leader).await;
+        quorum.kill(follower).await;
+        let left = disk.crash(disk.operations(), &mut |_| 0);
+        quorum.disks.insert(follower, left);
+        quorum.run(follower).await;
+        quorum.net.heal();
+        let next = quorum.leader(&[follower, away]).await;
+        assert!(!answered || has(&quorum.nodes[&next], "wish"), "operation {operation}, anew: {starts_anew}");
+        quorum.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,11 +9,9 @@ const BROKERS: i32 = 30;
 const TOPICS: i32 = 1_000;
 /// Of each topic.
 const PARTITIONS: i32 = 100;
-/// Of all.
-pub const ALL_PARTITIONS: i32 = TOPICS * PARTITIONS;
 
 /// The image, as the records that made it leave it.
-pub fn image() -> Image {
+pub(crate) fn image() -> Image {
     let mut image = Image::default();
     let mut records: Vec<MetadataRecord> = Vec::new();
     for id in 0..BROKERS {
