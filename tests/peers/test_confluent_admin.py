@@ -37,8 +37,9 @@ def outcome(call: Callable[[], dict[Any, Any]]) -> object:
 
 
 def settled(ask: Callable[[], dict[str, Any]], is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """What is told once it is so, or after ten seconds: Apache Kafka answers once a change is decided, and its broker goes
-    by it a moment later.
+    """What is told once it is so, or after ten seconds.
+
+    Apache Kafka answers once a change is decided, and its broker goes by it a moment later.
     """
     deadline = time.monotonic() + 10
     while True:
