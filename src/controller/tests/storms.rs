@@ -1,5 +1,5 @@
-//! Random days of a quorum: links cut one way and both, nodes killed, with and without their power, disks that fail, slow ways;
-//! and all the while somebody wishes something.
+//! Random days of a quorum: links cut one way and both, nodes killed, with and without their power, disks that fail, slow ways,
+//! votes taken and given; and all the while somebody wishes something.
 //!
 //! What holds on each of them:
 //! - an epoch has one leader;
@@ -147,6 +147,25 @@ impl Storm {
         self.watch(id);
     }
 
+    /// A vote is taken or given; a node without one goes on as an observer.
+    fn change_voters(&mut self) {
+        let up = self.up();
+        let Some(leads) = up.iter().copied().find(|id| self.quorum.nodes[id].leader().borrow().is_us) else { return };
+        let node = self.quorum.nodes[&leads].clone();
+        let ids = self.quorum.ids.clone();
+        let one = voter(self.any(&ids));
+        let votes = node.quorum().voters.iter().any(|replica| replica.voter.id == one.id);
+        self.tell(format!("{} {} a vote", one.id, if votes { "loses" } else { "gets" }));
+        // What becomes of it is a wish like any other, but nothing that an image tells of.
+        tokio::spawn(async move {
+            let done = match votes {
+                true => node.remove_voter(one.id, one.directory_id).await,
+                false => node.add_voter(one, Duration::from_secs(5)).await,
+            };
+            tracing::debug!(?done, "voters");
+        });
+    }
+
     fn break_disk(&mut self) {
         let ids = self.quorum.ids.clone();
         let id = self.any(&ids);
@@ -184,7 +203,8 @@ impl Storm {
                 }
             }
             84..90 => self.break_disk(),
-            90..95 => self.mend_disks(),
+            90..94 => self.mend_disks(),
+            94..98 => self.change_voters(),
             _ => {
                 let way = Duration::from_millis(self.random.random_range(0..50));
                 self.tell(format!("each way takes {way:?}"));
