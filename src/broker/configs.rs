@@ -5,13 +5,16 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Broker;
+use crate::common::ids::NodeId;
 use crate::config::alter::Alteration;
+use crate::config::value::ThrottledReplicas;
 use crate::config::{ConfigError, Values, broker, topic};
 use crate::log::LogConfig;
 use crate::metadata::image::Configs;
 use crate::metadata::{Image, Refusal, ResourceType, plan};
 use crate::protocol::ErrorCode;
 use crate::record::{Codec, Compression, TimestampType};
+use crate::replica::{ThrottleRates, Throttled};
 
 impl Broker {
     /// The broker's configs as they hold now.
@@ -116,19 +119,62 @@ impl Broker {
                         return;
                     }
                 }
+                self.replicas.set_throttle_rates(throttle_rates(&self.values()));
                 self.replicas.all_open()
             }
         };
-        for partition in partitions {
-            match self.controller.read(|image| self.values_of_topic(image, &partition.id().topic)) {
+        let mut throttled_some = false;
+        // Those of one topic stand together.
+        for of_topic in partitions.chunk_by(|a, b| a.id().topic == b.id().topic) {
+            let topic = &of_topic[0].id().topic;
+            match self.controller.read(|image| self.values_of_topic(image, topic)) {
                 Ok(values) => {
-                    partition.reconfigure(log_config(&values, &self.values()), values.get(topic::MIN_INSYNC_REPLICAS));
+                    let (config, min) = (log_config(&values, &self.values()), values.get(topic::MIN_INSYNC_REPLICAS));
+                    let throttled = ThrottledLists::of(&values);
+                    for partition in of_topic {
+                        let throttled = throttled.at(self.node.id, partition.id().partition);
+                        throttled_some |= partition.reconfigure(config.clone(), min, throttled);
+                    }
                 }
                 Err(error) => {
-                    tracing::error!(partition = %partition.id(), %error, "a topic's configs do not hold together: the old ones stay");
+                    tracing::error!(%topic, %error, "a topic's configs do not hold together: the old ones stay");
                 }
             }
         }
+        if throttled_some {
+            self.replicas.throttles_changed();
+        }
+    }
+}
+
+/// Which replicas of a topic are throttled (`leader.replication.throttled.replicas`, `follower...`).
+pub(super) struct ThrottledLists {
+    leader: ThrottledReplicas,
+    follower: ThrottledReplicas,
+}
+
+impl ThrottledLists {
+    /// As the topic's configs say.
+    pub(super) fn of(values: &Values) -> ThrottledLists {
+        ThrottledLists {
+            leader: ThrottledReplicas::of(&values.get(topic::LEADER_REPLICATION_THROTTLED_REPLICAS)),
+            follower: ThrottledReplicas::of(&values.get(topic::FOLLOWER_REPLICATION_THROTTLED_REPLICAS)),
+        }
+    }
+
+    /// What they say of one partition at one broker.
+    pub(super) fn at(&self, node: NodeId, partition: i32) -> Throttled {
+        Throttled { as_leader: self.leader.holds(partition, node), as_follower: self.follower.holds(partition, node) }
+    }
+}
+
+/// How much throttled replication may cost.
+pub(super) fn throttle_rates(values: &Values) -> ThrottleRates {
+    // The table of keys allows nothing below 0.
+    let rate = |rate: i64| u64::try_from(rate).unwrap_or(0);
+    ThrottleRates {
+        leader: rate(values.get(broker::LEADER_REPLICATION_THROTTLED_RATE)),
+        follower: rate(values.get(broker::FOLLOWER_REPLICATION_THROTTLED_RATE)),
     }
 }
 

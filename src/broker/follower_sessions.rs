@@ -304,7 +304,7 @@ mod tests {
     use crate::log::fs::memory::MemoryFs;
     use crate::log::{Handles, LogConfig, LogDir};
     use crate::record::{BatchBuilder, BatchOptions};
-    use crate::replica::{PartitionSpec, ReplicaManager};
+    use crate::replica::{PartitionSpec, ReplicaManager, Throttled};
 
     const TOPIC: Uuid = Uuid([5; 16]);
     const NOW: Duration = Duration::ZERO;
@@ -325,6 +325,7 @@ mod tests {
                 isr: vec![1, 2],
                 config: LogConfig::default(),
                 min_in_sync_replicas: 1,
+                throttled: Throttled::default(),
             };
             manager.open_blocking(spec).unwrap()
         };

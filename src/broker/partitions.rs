@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::Broker;
-use super::configs::log_config;
+use super::configs::{ThrottledLists, log_config};
 use crate::common::ids::{NodeId, Offset, TopicPartition, Uuid};
 use crate::config::{broker as broker_key, topic as topic_key};
 use crate::log::LogConfig;
 use crate::metadata::image::BrokerImage;
 use crate::metadata::{Image, plan};
 use crate::protocol::{ErrorCode, Str};
-use crate::replica::{LeaderHint, Partition, PartitionSpec};
+use crate::replica::{LeaderHint, Partition, PartitionSpec, Throttled};
 
 /// A topic as a request names it.
 #[derive(Debug, Clone, Copy)]
@@ -136,6 +136,7 @@ impl Broker {
             replicas: partition.replicas.clone(),
             isr: partition.isr.clone(),
             min_in_sync_replicas: values.get(topic_key::MIN_INSYNC_REPLICAS),
+            throttled: ThrottledLists::of(&values).at(self.node.id, index),
             config: log_config(&values, &self.values()),
         })
     }
@@ -152,6 +153,7 @@ impl Broker {
             replicas: Vec::new(),
             isr: Vec::new(),
             min_in_sync_replicas: 1,
+            throttled: Throttled::default(),
             config: LogConfig::default(),
         }
     }

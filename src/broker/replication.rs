@@ -11,13 +11,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::Broker;
+use super::configs::throttle_rates;
 use crate::common::ids::{NodeId, TopicPartition, Uuid};
 use crate::config::broker as key;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::alter_partition::{
     AlterPartitionRequest, AlterPartitionResponse, BrokerState, PartitionData, TopicData,
 };
-use crate::replica::{AlterIsrWish, FetchLimits, FetcherOptions, IsrState};
+use crate::replica::{AlterIsrWish, FetchLimits, FetcherOptions, IsrState, Windows};
 
 /// How many wishes go out together at most.
 const TOGETHER: usize = 10_000;
@@ -28,6 +29,12 @@ pub(super) fn start(broker: &Arc<Broker>) {
     let weak = Arc::downgrade(broker);
     let epoch = weak.clone();
     let millis = |number: i64| Duration::from_millis(u64::try_from(number).unwrap_or(0));
+    let seconds = u64::try_from(values.get(key::REPLICATION_QUOTA_WINDOW_SIZE_SECONDS)).unwrap_or(1);
+    broker.replicas.set_quota_windows(Windows {
+        number: u32::try_from(values.get(key::REPLICATION_QUOTA_WINDOW_NUM)).unwrap_or(1),
+        length: Duration::from_secs(seconds),
+    });
+    broker.replicas.set_throttle_rates(throttle_rates(&values));
     broker.replicas.set_max_lag(millis(values.get(key::REPLICA_LAG_TIME_MAX_MS)));
     broker.replicas.start_fetchers(FetcherOptions {
         local: broker.node.id,

@@ -74,6 +74,12 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// Ends once [`Clock::monotonic`] has moved on by `duration`.
     fn sleep(&self, duration: Duration) -> Sleep;
 
+    /// Ends once [`Clock::monotonic`] reads `at`, also where somebody moves the clock while this is asked for.
+    fn sleep_until(&self, at: Duration) -> Sleep {
+        let sleep = self.sleep(at.saturating_sub(self.monotonic()));
+        if self.monotonic() < at { sleep } else { Box::pin(std::future::ready(())) }
+    }
+
     /// Ends as [`Clock::sleep`] does, with a turn to do what is due.
     fn turn(&self, duration: Duration) -> NextTurn {
         let sleep = self.sleep(duration);
@@ -309,6 +315,35 @@ mod tests {
         clock.pass(Duration::from_secs(6_000)).await;
         assert_eq!(done.load(std::sync::atomic::Ordering::Relaxed), 11);
         job.abort();
+    }
+
+    /// A clock that somebody moves between the question what the time is and the wait.
+    #[derive(Debug)]
+    struct Moved(Arc<ManualClock>);
+
+    impl Clock for Moved {
+        fn now(&self) -> Timestamp {
+            self.0.now()
+        }
+
+        fn monotonic(&self) -> Duration {
+            self.0.monotonic()
+        }
+
+        fn sleep(&self, duration: Duration) -> Sleep {
+            self.0.advance(Duration::from_secs(1));
+            self.0.sleep(duration)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wait_for_a_moment_ends_where_that_has_come_meanwhile() {
+        let clock = ManualClock::new(0);
+        Moved(clock.clone()).sleep_until(Duration::from_secs(1)).await;
+        clock.sleep_until(Duration::from_secs(1)).await;
+        let later = clock.sleep_until(Duration::from_secs(3));
+        clock.advance(Duration::from_secs(2));
+        later.await;
     }
 
     #[tokio::test]

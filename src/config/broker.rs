@@ -273,6 +273,17 @@ keys! {
     REPLICA_FETCH_BACKOFF_MS: IntMs = "replica.fetch.backoff.ms", (SECOND), AtLeast(0), Medium, Honoured;
     /// How long a follower waits for a reply.
     REPLICA_SOCKET_TIMEOUT_MS: IntMs = "replica.socket.timeout.ms", (30 * SECOND), Any, High, Honoured;
+    /// How many bytes a second this broker gives to followers of throttled replicas that are not in sync
+    /// (`leader.replication.throttled.replicas`).
+    LEADER_REPLICATION_THROTTLED_RATE: LongBytes = "leader.replication.throttled.rate", (i64::MAX), AtLeast(0), Medium, Honoured,
+        OnlyWhileRunning;
+    /// How many bytes a second this broker fetches of throttled replicas (`follower.replication.throttled.replicas`).
+    FOLLOWER_REPLICATION_THROTTLED_RATE: LongBytes = "follower.replication.throttled.rate", (i64::MAX), AtLeast(0), Medium, Honoured,
+        OnlyWhileRunning;
+    /// Over how many windows of time throttled replication is measured.
+    REPLICATION_QUOTA_WINDOW_NUM: Int = "replication.quota.window.num", (11), AtLeast(1), Low, Honoured;
+    /// How many seconds each of them is long.
+    REPLICATION_QUOTA_WINDOW_SIZE_SECONDS: Int = "replication.quota.window.size.seconds", (1), AtLeast(1), Low, Honoured;
     /// A follower's receive buffer.
     REPLICA_SOCKET_RECEIVE_BUFFER_BYTES: Bytes = "replica.socket.receive.buffer.bytes", (64 * KIB), Any, High, ONE_BROKER;
     /// How often a broker tells the controller that it lives.

@@ -113,8 +113,6 @@ not_yet! {
     "producer.purgatory.purge.interval.requests" Int (1_000);
     "quota.window.num" Int (11) AtLeast(1);
     "quota.window.size.seconds" Int (1) AtLeast(1);
-    "replication.quota.window.num" Int (11) AtLeast(1);
-    "replication.quota.window.size.seconds" Int (1) AtLeast(1);
     "security.inter.broker.protocol" Text ("PLAINTEXT") OneOf(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]);
     "security.providers" Text (null);
     "share.coordinator.append.linger.ms" IntMs (-1) AtLeast(-1);

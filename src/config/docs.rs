@@ -42,6 +42,7 @@ fn row(def: &KeyDef) -> String {
         (Scope::Broker, Update::ReadOnly) => "by a restart",
         (Scope::Broker, Update::PerBroker) => "while running, per broker",
         (Scope::Broker, Update::ClusterWide) => "while running",
+        (Scope::Broker, Update::OnlyWhileRunning) => "only while running",
         _ => "",
     };
     let (name, kind, range) = (def.name, def.config_type.name(), def.range.text(def.unit));

@@ -153,6 +153,9 @@ pub enum Update {
     PerBroker,
     /// For one broker or for all.
     ClusterWide,
+    /// For one broker or for all, and in no other way: in a broker's properties it says nothing, and where it is not set
+    /// nobody is told of it.
+    OnlyWhileRunning,
 }
 
 /// A broker key that stands in for another key when that one is not set.

@@ -265,6 +265,22 @@ fn a_key_that_needs_a_restart_does_not_change_while_the_broker_runs() {
 }
 
 #[test]
+fn a_key_that_only_counts_while_running_is_told_of_where_it_is_set() {
+    let key = broker::LEADER_REPLICATION_THROTTLED_RATE;
+    let (alone, notices) = Values::broker([(key.name(), "5")]).unwrap();
+    assert!(notices[0].starts_with("leader.replication.throttled.rate of the broker has no effect in its properties"));
+    assert_eq!(alone.get(key), i64::MAX);
+    let shown =
+        |values: &Values| values.describe(key.name()).map(|told| (told.value, told.source, told.synonyms.len()));
+    assert_eq!(shown(&broker_with(&[])), None);
+    assert_eq!(shown(&alone), Some((Some("5".to_owned()), Source::StaticBroker, 1)));
+    for source in [Source::DynamicDefaultBroker, Source::DynamicBroker] {
+        let set = alone.with_dynamic(source, [(key.name(), "7")]).unwrap();
+        assert_eq!((set.get(key), shown(&set)), (7, Some((Some("7".to_owned()), source, 2))));
+    }
+}
+
+#[test]
 fn a_list_is_appended_to_and_subtracted_from() {
     let (owner, current) = (Owner::topic("t"), topic_with(&[]).unwrap());
     let mut given = BTreeMap::new();

@@ -51,14 +51,14 @@ keys! {
     /// Time after which the log is forced to disk; the default leaves it to the system and to replication.
     FLUSH_MS: Ms = "flush.ms", (i64::MAX), AtLeast(0), Medium, Honoured, ClusterWide,
         synonyms [from(b::LOG_FLUSH_INTERVAL_MS.name()), from(b::LOG_FLUSH_SCHEDULER_INTERVAL_MS.name())];
-    /// The replicas whose fetching is throttled: partition:broker pairs, or *.
-    FOLLOWER_REPLICATION_THROTTLED_REPLICAS: List = "follower.replication.throttled.replicas", (""), ThrottledReplicas, Medium, NotYet,
+    /// The replicas that fetch within `follower.replication.throttled.rate`: partition:broker pairs, or *.
+    FOLLOWER_REPLICATION_THROTTLED_REPLICAS: List = "follower.replication.throttled.replicas", (""), ThrottledReplicas, Medium, Honoured,
         ClusterWide;
     /// Bytes of log between two index entries.
     INDEX_INTERVAL_BYTES: Bytes = "index.interval.bytes", (4 * KIB), AtLeast(0), Medium, Honoured, ClusterWide,
         synonyms [from(b::LOG_INDEX_INTERVAL_BYTES.name())];
-    /// The replicas whose serving of followers is throttled: partition:broker pairs, or *.
-    LEADER_REPLICATION_THROTTLED_REPLICAS: List = "leader.replication.throttled.replicas", (""), ThrottledReplicas, Medium, NotYet,
+    /// The replicas that serve followers within `leader.replication.throttled.rate`: partition:broker pairs, or *.
+    LEADER_REPLICATION_THROTTLED_REPLICAS: List = "leader.replication.throttled.replicas", (""), ThrottledReplicas, Medium, Honoured,
         ClusterWide;
     /// Bytes of a tiered log that stay on this disk; -2 follows `retention.bytes`.
     LOCAL_RETENTION_BYTES: LongBytes = "local.retention.bytes", (-2), AtLeast(-2), Medium, NotYet, ClusterWide,

@@ -3,6 +3,8 @@
 //! A value is kept with its text as it was given, for DescribeConfigs shows that. Parsing follows Kafka: text is trimmed,
 //! booleans are read in any case, lists are split at commas.
 
+use std::collections::HashSet;
+
 use super::key::{ConfigType, KeyDef, Range, Unit};
 
 /// 1,024 bytes.
@@ -293,12 +295,44 @@ impl Range {
     }
 }
 
+/// Whether a text is a list of throttled replicas. Words that are empty say nothing, as in Apache Kafka.
 fn throttled_replicas(text: &str) -> bool {
     let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text == "*"
-        || split_list(text)
-            .iter()
-            .all(|pair| pair.split_once(':').is_some_and(|(partition, broker)| number(partition) && number(broker)))
+    let pair = |word: &str| word.split_once(':').is_some_and(|(partition, broker)| number(partition) && number(broker));
+    let words = split_list(text);
+    words.concat() == "*" || words.iter().all(|word| word.is_empty() || pair(word))
+}
+
+/// The replicas that a list names by `partition:broker`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ThrottledReplicas {
+    /// `*`
+    All,
+    /// By the indexes of their partitions and the ids of their brokers.
+    These(HashSet<(i32, i32)>),
+}
+
+impl ThrottledReplicas {
+    /// Those of a list that was checked.
+    pub fn of(words: &[String]) -> ThrottledReplicas {
+        if words.concat() == "*" {
+            return ThrottledReplicas::All;
+        }
+        // A number too large for a partition or a broker is that of none.
+        let pair = |word: &String| {
+            let (partition, broker) = word.split_once(':')?;
+            Some((partition.parse().ok()?, broker.parse().ok()?))
+        };
+        ThrottledReplicas::These(words.iter().filter_map(pair).collect())
+    }
+
+    /// Whether a replica is among them.
+    pub fn holds(&self, partition: i32, broker: i32) -> bool {
+        match self {
+            ThrottledReplicas::All => true,
+            ThrottledReplicas::These(these) => these.contains(&(partition, broker)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -322,6 +356,17 @@ mod tests {
     #[test]
     fn throttled_replicas_are_pairs_or_a_star() {
         assert!(throttled_replicas("*") && throttled_replicas("") && throttled_replicas("0:1, 2:3"));
+        assert!(throttled_replicas("0:1,") && throttled_replicas("*,"));
         assert!(!throttled_replicas("0") && !throttled_replicas("0:x") && !throttled_replicas(":"));
+        assert!(!throttled_replicas("*,0:1") && !throttled_replicas("*,*") && !throttled_replicas("-1:0"));
+    }
+
+    #[test]
+    fn a_list_of_throttled_replicas_names_some_or_all() {
+        let some = ThrottledReplicas::of(&split_list("0:1, 2:3,,4:99999999999"));
+        assert!(some.holds(0, 1) && some.holds(2, 3));
+        assert!(!some.holds(0, 3) && !some.holds(1, 0) && !some.holds(4, i32::MAX));
+        assert!(ThrottledReplicas::of(&split_list("*")).holds(7, 7));
+        assert!(!ThrottledReplicas::of(&[]).holds(0, 0));
     }
 }

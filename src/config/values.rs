@@ -139,7 +139,7 @@ impl Values {
             let def = find(self.owner.scope, name);
             let fits = |def: &KeyDef| match source {
                 Source::DynamicBroker => def.update != Update::ReadOnly,
-                _ => def.update == Update::ClusterWide,
+                _ => matches!(def.update, Update::ClusterWide | Update::OnlyWhileRunning),
             };
             if let Some(def) = def.filter(|def| !fits(def)) {
                 return Err(ConfigError::ReadOnly { owner: self.owner.clone(), key: def.name });
@@ -162,7 +162,8 @@ impl Values {
             def.name,
             self.owner
         );
-        let read = match self.set(def.name) {
+        let counts = |source: &Source| def.update != Update::OnlyWhileRunning || *source != Source::StaticBroker;
+        let read = match self.set(def.name).filter(|(_, source)| counts(source)) {
             Some((value, _)) => K::read(value),
             None => K::read(&self.inherited(def).unwrap_or_else(|| def.default_value())),
         };
@@ -186,10 +187,13 @@ impl Values {
         layer.into_iter().flat_map(|(_, layer)| layer).filter_map(|(name, value)| Some((*name, value.text()?)))
     }
 
-    /// One key, with its source and what stands behind it.
+    /// One key, with its source and what stands behind it; `None` also for one that is only told of where it is set.
     pub fn describe(&self, name: &str) -> Option<Described> {
         let def = find(self.owner.scope, name)?;
         let synonyms = self.chain(def);
+        if def.update == Update::OnlyWhileRunning && synonyms.is_empty() {
+            return None;
+        }
         let source = synonyms.first().map_or(Source::Default, |synonym| synonym.source);
         let value = match self.set(def.name) {
             Some((value, _)) => value.text(),
@@ -249,8 +253,8 @@ impl Values {
             }
         }
         for name in &names {
-            let default = find(broker.owner.scope, name).map(|def| def.default_value());
-            if let Some(value) = default.filter(|value| *value != Value::Null) {
+            let default = find(broker.owner.scope, name).filter(|def| def.update != Update::OnlyWhileRunning);
+            if let Some(value) = default.map(KeyDef::default_value).filter(|value| *value != Value::Null) {
                 chain.push(DescribedSynonym { name, value: show(&value), source: Source::Default });
             }
         }
@@ -312,6 +316,11 @@ where
             && value != def.default_value()
         {
             notices.push(format!("{} of {owner} has no effect: {why}", def.name));
+        }
+        if def.update == Update::OnlyWhileRunning {
+            let why =
+                "it only counts where it is set while the broker runs, as with strandline topics reassign --throttle";
+            notices.push(format!("{} of {owner} has no effect in its properties: {why}", def.name));
         }
         layer.insert(def.name, value);
     }

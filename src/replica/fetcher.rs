@@ -9,10 +9,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -22,6 +23,7 @@ use super::error::FollowError;
 use super::following::{Given, Position};
 use super::lost::LostLeaders;
 use super::session::{FetchLimits, FetchPlan, Key};
+use super::throttle::Throttles;
 use crate::common::clock::SharedClock;
 use crate::common::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use crate::common::shutdown::Shutdown;
@@ -61,6 +63,8 @@ pub(super) struct FetcherRules {
     pub(super) leaders: Arc<dyn Leaders>,
     pub(super) clock: SharedClock,
     pub(super) waits: SharedClock,
+    /// What is throttled goes by `clock`, as all that a leader gives.
+    pub(super) throttles: Arc<Throttles>,
     pub(super) shutdown: Shutdown,
     /// `num.replica.fetchers`
     pub(super) fetchers: i32,
@@ -101,6 +105,8 @@ struct Fetcher {
 enum Change {
     Follow(Arc<Partition>),
     Leave(Key),
+    /// What is throttled, or how much.
+    Throttles,
 }
 
 impl Fetcher {
@@ -133,6 +139,11 @@ impl Fetchers {
         }
         state.followed.insert(partition.id().clone(), (leader, epoch, partition.clone()));
         state.tell(leader, partition.id(), Change::Follow(partition.clone()), &self.lost);
+    }
+
+    /// Tells all tasks that something else is throttled, or by other rates.
+    pub(super) fn throttles_changed(&self) {
+        self.state.lock().tasks.values().for_each(|fetcher| fetcher.tell(Change::Throttles));
     }
 
     /// Fetches a partition no more.
@@ -234,6 +245,8 @@ impl Task {
         loop {
             self.take_changes().await;
             let now = self.rules.waits.monotonic();
+            let (quota, clock) = (&self.rules.throttles.follower, &self.rules.clock);
+            self.plan.hold_back(|| quota.free_at(clock.monotonic()).is_some());
             if flying.is_empty() || (flying.len() < MOST_FLYING && self.plan.has_more()) {
                 let own = (self.rules.local, (self.rules.local_epoch)());
                 match self.plan.request(own, now) {
@@ -255,18 +268,33 @@ impl Task {
                     }
                 }
                 () = fetcher.changed.notified() => {}
+                () = self.quota_free() => {}
             }
         }
     }
 
     /// Waits until something is to be fetched.
-    async fn wait(&mut self, now: std::time::Duration) {
-        match self.plan.next_rested() {
-            Some(at) => tokio::select! {
-                () = self.rules.waits.sleep(at.saturating_sub(now)) => {}
-                () = self.fetcher.changed.notified() => {}
-            },
-            None => self.fetcher.changed.notified().await,
+    async fn wait(&self, now: Duration) {
+        let rested = async {
+            match self.plan.next_rested() {
+                Some(at) => self.rules.waits.sleep(at.saturating_sub(now)).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = rested => {}
+            () = self.fetcher.changed.notified() => {}
+            () = self.quota_free() => {}
+        }
+    }
+
+    /// Ends when what is held back may be fetched again; never, where nothing is.
+    async fn quota_free(&self) {
+        if !self.plan.holds_back() {
+            return pending().await;
+        }
+        if let Some(at) = self.rules.throttles.follower.free_at(self.rules.clock.monotonic()) {
+            self.rules.clock.sleep_until(at).await;
         }
     }
 
@@ -279,6 +307,12 @@ impl Task {
                     self.partitions.remove(&key);
                 }
                 Change::Follow(partition) => self.follow(partition).await,
+                Change::Throttles => {
+                    let throttled = |(key, partition): (&Key, &Arc<Partition>)| {
+                        partition.is_throttled_as_follower().then_some(*key)
+                    };
+                    self.plan.set_throttled(self.partitions.iter().filter_map(throttled).collect());
+                }
             }
         }
     }
@@ -292,7 +326,7 @@ impl Task {
             Some(Ok(position)) => {
                 let (id, leader, offset) = (partition.id(), self.leader, position.offset);
                 tracing::debug!(partition = %id, leader, offset, "a partition is followed");
-                self.plan.follow(key, position);
+                self.plan.follow(key, position, partition.is_throttled_as_follower());
                 self.partitions.insert(key, partition);
             }
             // It leads by now, or the broker ends.
@@ -358,7 +392,15 @@ impl Task {
                     high_watermark: data.high_watermark,
                     log_start_offset: data.log_start_offset,
                 };
-                partition.append_given(&at, given, now)
+                let (bytes, high_watermark) = (given.records.len(), given.high_watermark);
+                let result = partition.append_given(&at, given, now);
+                if let Ok(position) = &result {
+                    self.plan.lags(key, high_watermark.saturating_sub(position.offset), bytes > 0);
+                    if partition.is_throttled_as_follower() {
+                        self.rules.throttles.follower.record(bytes, self.rules.clock.monotonic());
+                    }
+                }
+                result
             }
             ErrorCode::OFFSET_OUT_OF_RANGE => match self.leader_log(partition, at.leader_epoch).await {
                 Ok(log) => {

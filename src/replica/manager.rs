@@ -21,6 +21,7 @@ use super::Partition;
 use super::cleaner::Cleaner;
 use super::fetcher::Fetchers;
 use super::surroundings::Surroundings;
+use super::throttle::Throttled;
 use super::trash::Trash;
 use crate::common::clock::SharedClock;
 use crate::common::ids::{LeaderEpoch, NodeId, Offset, Timestamp, TopicPartition, Uuid};
@@ -51,6 +52,8 @@ pub struct PartitionSpec {
     pub config: LogConfig,
     /// `min.insync.replicas`.
     pub min_in_sync_replicas: i32,
+    /// `*.replication.throttled.replicas`, as far as they name this broker.
+    pub throttled: Throttled,
 }
 
 /// How many logs are synced one by one at the end; more are synced at once, with all else on their volume.

@@ -8,6 +8,7 @@
 //! | how consumers and followers read | `reading`, and `waiters` for those who find too little |
 //! | how a follower takes what its leader gives | `following` |
 //! | how it is fetched | `fetcher`, by the plan of `session`, over a `link`; `lost` if that breaks |
+//! | how much that may cost | `throttle`, by its `quota`s |
 //! | how logs are compacted, and files unlinked | `cleaner`, `trash` |
 //!
 //! Nothing here knows of groups, of who may ask, or of the controller: wishes for another ISR go out by a channel.
@@ -21,12 +22,14 @@ mod link;
 mod lost;
 mod manager;
 mod partition;
+mod quota;
 mod reading;
 mod roles;
 mod session;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod trash;
 mod waiters;
 
@@ -37,8 +40,10 @@ pub use isr::IsrState;
 pub use link::AddressOf;
 pub use manager::{PartitionSpec, ReplicaManager};
 pub use partition::{Partition, Replication};
+pub use quota::Windows;
 pub use reading::{FetchFrom, Fetched, ReplicaFetch};
 pub use roles::FetcherOptions;
 pub use session::FetchLimits;
 pub use surroundings::{AlterIsrWish, Eligibility};
+pub use throttle::{ThrottleRates, Throttled};
 pub use waiters::{Marks, Waiter, Watch};

@@ -12,7 +12,7 @@
 //! want all replicas). [`reading`](super::reading) is how both are served.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use super::PartitionSpec;
 use super::error::{LeaderHint, WriteError};
 use super::isr::{Effects, IsrState, Leadership, Reign, Wish};
 use super::surroundings::{AlterIsrWish, Surroundings};
+use super::throttle::Throttled;
 use super::waiters::{Waiter, Waiters, Watches};
 use crate::common::ids::{LeaderEpoch, NodeId, Offset, ProducerId, Timestamp, TopicPartition, Uuid};
 use crate::log::producer_state::ProducerEntry;
@@ -68,6 +69,8 @@ pub struct Partition {
     partition_epoch: AtomicI32,
     pub(super) high_watermark: AtomicI64,
     min_in_sync_replicas: AtomicI32,
+    throttled_as_leader: AtomicBool,
+    throttled_as_follower: AtomicBool,
     /// Those who wait for the log to grow, and those who watch for it.
     pub(super) growth: Waiters,
     pub(super) watches: Watches,
@@ -97,6 +100,8 @@ impl Partition {
             partition_epoch: AtomicI32::new(-1),
             high_watermark: AtomicI64::new(known),
             min_in_sync_replicas: AtomicI32::new(spec.min_in_sync_replicas),
+            throttled_as_leader: AtomicBool::new(false),
+            throttled_as_follower: AtomicBool::new(false),
             growth: Waiters::default(),
             watches: Watches::default(),
             commits: Waiters::default(),
@@ -116,6 +121,7 @@ impl Partition {
         let newer_epoch = spec.leader_epoch > self.leader_epoch();
         let newer = newer_epoch || spec.partition_epoch > self.partition_epoch();
         self.min_in_sync_replicas.store(spec.min_in_sync_replicas, Ordering::Relaxed);
+        self.set_throttled(spec.throttled);
         let effects = if spec.leader == spec.local {
             if newer_epoch {
                 inner.log.assign_leader_epoch(spec.leader_epoch);
@@ -482,11 +488,34 @@ impl Partition {
         inner.log.producers().describe().into_iter().map(|(id, entry)| (id, entry.clone())).collect()
     }
 
-    /// Takes new configs.
-    pub fn reconfigure(&self, config: LogConfig, min_in_sync_replicas: i32) {
+    /// Takes new configs; tells whether it is throttled, or was.
+    pub fn reconfigure(&self, config: LogConfig, min_in_sync_replicas: i32, throttled: Throttled) -> bool {
         self.min_in_sync_replicas.store(min_in_sync_replicas, Ordering::Relaxed);
         self.with_log(|log| log.set_config(config));
         self.lead(|leadership| leadership.set_min_in_sync_replicas(min_in_sync_replicas, &self.eligible()));
+        let before =
+            Throttled { as_leader: self.is_throttled_as_leader(), as_follower: self.is_throttled_as_follower() };
+        self.set_throttled(throttled);
+        if before.as_leader {
+            // What was held back may be free now, also by another rate.
+            self.tell_followers();
+        }
+        [before, throttled].iter().any(|throttled| *throttled != Throttled::default())
+    }
+
+    fn set_throttled(&self, throttled: Throttled) {
+        self.throttled_as_leader.store(throttled.as_leader, Ordering::Relaxed);
+        self.throttled_as_follower.store(throttled.as_follower, Ordering::Relaxed);
+    }
+
+    /// Whether what followers are given of it counts against the leader's quota.
+    pub fn is_throttled_as_leader(&self) -> bool {
+        self.throttled_as_leader.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is fetched of it counts against the follower's quota.
+    pub(super) fn is_throttled_as_follower(&self) -> bool {
+        self.throttled_as_follower.load(Ordering::Relaxed)
     }
 
     /// Whether its log takes no writes any more: the topic is gone, or the broker stops.

@@ -151,6 +151,20 @@ impl Partition {
         self.read(from, Offset::MAX)
     }
 
+    /// Until when a follower is to be given no records of it: it is throttled and over the leader's quota, and the follower is
+    /// not in sync. `None` where it may have them now; `now` is the time of a clock that never goes back.
+    pub fn withheld_from(&self, node: NodeId, now: Duration) -> Option<Duration> {
+        if !self.is_throttled_as_leader() {
+            return None;
+        }
+        let free_at = self.surroundings.throttles.leader.free_at(now)?;
+        let is_in_sync = match &self.inner.lock().role {
+            Role::Leading(leadership) => leadership.is_in_sync(node),
+            Role::Following => false,
+        };
+        (!is_in_sync).then_some(free_at)
+    }
+
     /// The follower from which a consumer should read `offset`, of those that are `near` it: the one that is furthest.
     /// `None` where this broker does not lead, and where none is near that has the offset.
     pub fn nearest(&self, offset: Offset, near: impl Fn(NodeId) -> bool) -> Option<NodeId> {

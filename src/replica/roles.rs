@@ -10,7 +10,8 @@ use super::fetcher::FetcherRules;
 use super::link::{AddressOf, Connected};
 use super::session::FetchLimits;
 use super::surroundings::{AlterIsrWish, Eligibility};
-use super::{IsrState, PartitionSpec, ReplicaManager};
+use super::throttle::ThrottleRates;
+use super::{IsrState, PartitionSpec, ReplicaManager, Windows};
 use crate::client::Doors;
 use crate::common::ids::{NodeId, TopicPartition};
 use crate::common::shutdown::Shutdown;
@@ -97,6 +98,26 @@ impl ReplicaManager {
         self.surroundings.set_max_lag(max_lag);
     }
 
+    /// Over which windows of time throttled replication is measured (`replication.quota.window.*`).
+    pub fn set_quota_windows(&self, windows: Windows) {
+        self.surroundings.throttles.set_windows(windows);
+    }
+
+    /// How much throttled replication may cost (`*.replication.throttled.rate`).
+    pub fn set_throttle_rates(&self, rates: ThrottleRates) {
+        self.surroundings.throttles.set_rates(rates);
+    }
+
+    /// To be called once rates, or what is throttled, have changed: what is held back may be free now.
+    pub fn throttles_changed(&self) {
+        self.fetchers.throttles_changed();
+    }
+
+    /// Counts bytes of throttled partitions that go out to followers.
+    pub fn gave_throttled(&self, bytes: usize, now: Duration) {
+        self.surroundings.throttles.leader.record(bytes, now);
+    }
+
     /// The ISRs that leaders here wish for; each is to be answered by [`ReplicaManager::isr_answered`], once and in order.
     /// `None` for whoever asks a second time.
     pub fn isr_wishes(&self) -> Option<mpsc::UnboundedReceiver<AlterIsrWish>> {
@@ -131,6 +152,7 @@ impl ReplicaManager {
             leaders,
             clock,
             waits,
+            throttles: self.surroundings.throttles.clone(),
             shutdown,
             fetchers,
             limits,

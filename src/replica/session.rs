@@ -10,13 +10,14 @@
 //! The first request of a session is not to be waited with, for until it is answered no other can go out.
 //!
 //! A partition whose fetch failed rests, and is left out of the session meanwhile; one whose log failed is not fetched until
-//! it is followed anew.
+//! it is followed anew. One that is throttled is held back, and left out too, while the follower's quota is exceeded
+//! ([`FetchPlan::hold_back`]), unless it had all that is safe when records came for it last.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::following::Position;
-use crate::common::ids::{NodeId, Uuid};
+use crate::common::ids::{NodeId, Offset, Uuid};
 use crate::config::{Values, broker as key};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, ForgottenTopic, ReplicaState};
@@ -79,6 +80,17 @@ struct Followed {
     rests_until: Option<Duration>,
     /// How often it had to rest since it last came on.
     rests: u32,
+    /// Whether it is held back.
+    is_held: bool,
+    /// Whether it had all that is safe when records came last.
+    is_in_sync: Option<bool>,
+}
+
+impl Followed {
+    /// Whether it may be asked for.
+    fn is_ready(&self) -> bool {
+        self.rests_until.is_none() && !self.is_held
+    }
 }
 
 /// The first rest of a partition; each further one is twice as long, up to `replica.fetch.backoff.ms`. Kafka's followers rest
@@ -102,6 +114,10 @@ pub(super) struct FetchPlan {
     left: HashSet<Key>,
     /// Those that rest, by when that ends.
     resting: BTreeMap<Duration, Vec<Key>>,
+    /// Those that are held back while the quota is exceeded.
+    throttled: HashSet<Key>,
+    /// How many are held back now.
+    held: usize,
 }
 
 impl FetchPlan {
@@ -115,25 +131,91 @@ impl FetchPlan {
             changed: Vec::new(),
             left: HashSet::new(),
             resting: BTreeMap::new(),
+            throttled: HashSet::new(),
+            held: 0,
         }
     }
 
     /// Fetches a partition from `position` on.
-    pub(super) fn follow(&mut self, key: Key, position: Position) {
+    pub(super) fn follow(&mut self, key: Key, position: Position, is_throttled: bool) {
         let in_session = self.leave(key) || self.left.contains(&key);
         self.left.remove(&key);
-        self.followed
-            .insert(key, Followed { position, told: None, told_in: 0, in_session, rests_until: None, rests: 0 });
+        let followed = Followed {
+            position,
+            told: None,
+            told_in: 0,
+            in_session,
+            rests_until: None,
+            rests: 0,
+            is_held: false,
+            is_in_sync: None,
+        };
+        self.followed.insert(key, followed);
         self.changed.push(key);
+        if is_throttled {
+            self.throttled.insert(key);
+        }
     }
 
     /// Fetches a partition no more; tells whether the session still has it.
     pub(super) fn leave(&mut self, key: Key) -> bool {
-        let in_session = self.followed.remove(&key).is_some_and(|followed| followed.in_session);
-        if in_session {
+        self.throttled.remove(&key);
+        let Some(left) = self.followed.remove(&key) else { return false };
+        self.held -= usize::from(left.is_held);
+        if left.in_session {
             self.left.insert(key);
         }
-        in_session
+        left.in_session
+    }
+
+    /// Those that are throttled from now on.
+    pub(super) fn set_throttled(&mut self, throttled: HashSet<Key>) {
+        for key in std::mem::replace(&mut self.throttled, throttled) {
+            if !self.throttled.contains(&key) {
+                self.hold(key, false);
+            }
+        }
+    }
+
+    /// Records came for a partition, or nothing: it lags behind what is safe by this much now.
+    pub(super) fn lags(&mut self, key: Key, lag: Offset, has_grown: bool) {
+        if let Some(followed) = self.followed.get_mut(&key).filter(|known| has_grown || known.is_in_sync.is_none()) {
+            followed.is_in_sync = Some(lag <= 0);
+        }
+    }
+
+    /// Holds back what is throttled and lags, where the quota `is_exceeded`; lets it go on, where it is not.
+    pub(super) fn hold_back(&mut self, is_exceeded: impl FnOnce() -> bool) {
+        if self.throttled.is_empty() {
+            return;
+        }
+        let is_exceeded = is_exceeded();
+        if !is_exceeded && self.held == 0 {
+            return;
+        }
+        for key in self.throttled.iter().copied().collect::<Vec<_>>() {
+            let lags = self.followed.get(&key).is_some_and(|followed| followed.is_in_sync != Some(true));
+            self.hold(key, is_exceeded && lags);
+        }
+    }
+
+    fn hold(&mut self, key: Key, is_held: bool) {
+        let Some(followed) = self.followed.get_mut(&key).filter(|known| known.is_held != is_held) else { return };
+        followed.is_held = is_held;
+        if is_held {
+            self.held += 1;
+            if std::mem::take(&mut followed.in_session) {
+                self.left.insert(key);
+            }
+        } else {
+            self.held -= 1;
+            self.changed.push(key);
+        }
+    }
+
+    /// Whether something is held back.
+    pub(super) fn holds_back(&self) -> bool {
+        self.held > 0
     }
 
     /// A partition has come on.
@@ -177,7 +259,7 @@ impl FetchPlan {
 
     /// Whether another request may go out before the last one is answered, and has something to tell.
     pub(super) fn has_more(&self) -> bool {
-        let ready = |key| self.followed.get(key).is_some_and(|followed| followed.rests_until.is_none());
+        let ready = |key| self.followed.get(key).is_some_and(Followed::is_ready);
         self.session.0 != 0 && (!self.left.is_empty() || self.changed.iter().any(ready))
     }
 
@@ -193,7 +275,7 @@ impl FetchPlan {
         if !incremental {
             wanted = self.followed.keys().copied().collect();
         }
-        if self.followed.values().all(|followed| followed.rests_until.is_some()) {
+        if !self.followed.values().any(Followed::is_ready) {
             return None;
         }
         // One topic's partitions together; and each once.
@@ -201,7 +283,7 @@ impl FetchPlan {
         wanted.dedup();
         let mut topics: Vec<FetchTopic> = Vec::new();
         for key in wanted {
-            let Some(followed) = self.followed.get_mut(&key).filter(|followed| followed.rests_until.is_none()) else {
+            let Some(followed) = self.followed.get_mut(&key).filter(|followed| followed.is_ready()) else {
                 continue;
             };
             let position = followed.position;

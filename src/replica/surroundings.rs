@@ -1,5 +1,5 @@
-//! What every partition of a broker has in common: how long a follower may lag, which brokers may be in sync, and the way
-//! to the controller.
+//! What every partition of a broker has in common: how long a follower may lag, which brokers may be in sync, how much
+//! replication may cost, and the way to the controller.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 
+use super::throttle::Throttles;
 use crate::common::clock::SharedClock;
 use crate::common::ids::{LeaderEpoch, NodeId, TopicPartition, Uuid};
 
@@ -35,6 +36,7 @@ pub(super) struct Surroundings {
     clock: SharedClock,
     max_lag_ms: AtomicU64,
     eligible: RwLock<Eligibility>,
+    pub(super) throttles: Arc<Throttles>,
     wishes: mpsc::UnboundedSender<AlterIsrWish>,
     told: Mutex<Option<mpsc::UnboundedReceiver<AlterIsrWish>>>,
 }
@@ -47,6 +49,7 @@ impl Surroundings {
             clock,
             max_lag_ms: AtomicU64::new(30_000),
             eligible: RwLock::new(Arc::new(|_, _| true)),
+            throttles: Arc::default(),
             wishes,
             told: Mutex::new(Some(told)),
         })

@@ -11,7 +11,7 @@ use strandline::client::admin::{Admin, topics::NewTopic};
 use strandline::client::network::Wanted;
 use strandline::client::producer::{Producer, Record};
 use strandline::cluster::{BrokerSettings, BrokerState, Links, LocalCluster, LocalError};
-use strandline::common::clock::SystemClock;
+use strandline::common::clock::{SharedClock, SystemClock};
 use strandline::common::ids::NodeId;
 use strandline::common::transport::Tcp;
 use strandline::config::{Scope, Values};
@@ -36,8 +36,13 @@ impl Shore {
 
     /// With these settings besides.
     pub(crate) async fn with(own: &[(&str, &str)]) -> Shore {
+        Shore::on_clock(SystemClock::shared(), own).await
+    }
+
+    /// By this clock, but for sockets.
+    pub(crate) async fn on_clock(clock: SharedClock, own: &[(&str, &str)]) -> Shore {
         let disk = Arc::new(MemoryFs::new());
-        let mut settings = BrokerSettings::new().with_file_system(disk.clone()).without_sync();
+        let mut settings = BrokerSettings::new().with_file_system(disk.clone()).without_sync().with_moved_clock(clock);
         settings.set("broker.session.timeout.ms", "3000");
         settings.set("replica.lag.time.max.ms", "2000");
         own.iter().for_each(|(key, value)| settings.set(key, value));

@@ -20,4 +20,5 @@ mod reassign;
 mod slow_readers;
 mod sources;
 mod storage_failures;
+mod throttle;
 mod wire;

@@ -9,6 +9,8 @@
 //!   followers   read to the end of the log, where this broker leads and knows them as replicas; how far they are is noted
 //!               before anything is read, so their answer has the high watermark that they moved. They wait for records, and
 //!               but a moment where only the high watermark or the log start is news
+//!   throttled   a follower that is not in sync is given no records of a throttled partition while the leader's quota is
+//!               exceeded (KIP-73), and waits until there is room
 //!   consumers   read up to the high watermark: of the leader, or from version 11 on of any replica; one that tells its rack
 //!               is sent to a replica in sync there, if replica.selector.class says so
 //!   long poll   with less than min.bytes to give, and no error, the reply waits for max.wait
@@ -26,6 +28,7 @@ use super::{Context, Outcome, fetch_replica};
 use crate::broker::fetch_session::{Said, Step, Target, TopicKey};
 use crate::broker::Broker;
 use crate::broker::partitions::TopicRef;
+use crate::broker::throttling::Throttling;
 use crate::common::ids::{NodeId, Offset};
 use crate::protocol::messages::fetch::{
     EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
@@ -91,13 +94,14 @@ pub(super) async fn handle(broker: &Broker, context: &Context, request: FetchReq
         });
     }
     let mut pass = Pass {
+        broker,
         reader: match node {
             0.. => Reader::Replica { node, broker_epoch, noted: false },
             _ => Reader::Consumer { nearby: context.version >= 11 },
         },
         limit: request.max_bytes.clamp(0, broker.fetch_max_bytes()) as usize,
         read_committed: request.isolation_level == 1,
-        near: (!request.rack_id.is_empty()).then_some((broker, &request.rack_id)),
+        near: (!request.rack_id.is_empty()).then_some(&*request.rack_id),
         now: broker.clock().monotonic(),
     };
     let mut read = pass.read_all(&step.targets, &found);
@@ -126,19 +130,22 @@ pub(super) async fn handle(broker: &Broker, context: &Context, request: FetchReq
             }
             tokio::select! {
                 () = waiter.woken() => {}
+                () = read.throttling.free(broker) => {}
                 () = &mut timeout => break,
                 () = broker.shutdown().begun() => break,
             }
         }
     }
+    read.throttling.sent(broker);
     Outcome::Reply(respond(broker, context, &step, read))
 }
 
 /// How all partitions are read.
 struct Pass<'a> {
+    broker: &'a Broker,
     reader: Reader,
     /// Where a consumer is, which may be sent to a replica there.
-    near: Option<(&'a Broker, &'a str)>,
+    near: Option<&'a str>,
     limit: usize,
     read_committed: bool,
     now: Duration,
@@ -152,6 +159,7 @@ struct Read {
     due: bool,
     /// Whether a follower has something to learn besides records.
     news: bool,
+    throttling: Throttling,
 }
 
 impl Pass<'_> {
@@ -164,7 +172,7 @@ impl Pass<'_> {
 
     fn read_all(&self, targets: &[Target], found: &[Result<Arc<Partition>, ErrorCode>]) -> Read {
         let partitions = Vec::with_capacity(targets.len());
-        let mut read = Read { partitions, bytes: 0, due: false, news: false };
+        let mut read = Read { partitions, bytes: 0, due: false, news: false, throttling: Throttling::default() };
         for (target, found) in targets.iter().zip(found) {
             let data = match found {
                 Ok(partition) => self.read_one(target, partition, &mut read),
@@ -189,8 +197,8 @@ impl Pass<'_> {
             read_committed: self.read_committed,
         };
         let elsewhere = match (self.reader, self.near) {
-            (Reader::Consumer { nearby: true }, Some((broker, rack))) => {
-                broker.nearest_replica(partition, rack, target.fetch_offset)
+            (Reader::Consumer { nearby: true }, Some(rack)) => {
+                self.broker.nearest_replica(partition, rack, target.fetch_offset)
             }
             _ => None,
         };
@@ -206,9 +214,15 @@ impl Pass<'_> {
             }
         };
         let mut data = partition_data(target, fetched);
+        let withheld = match self.reader {
+            Reader::Replica { node, .. } => {
+                read.throttling.withhold(partition, node, &mut data, self.broker.clock().monotonic())
+            }
+            Reader::Consumer { .. } => false,
+        };
         read.bytes += data.records.as_ref().map_or(0, |records| records.len());
         if data.error_code == ErrorCode::NONE {
-            if matches!(self.reader, Reader::Replica { .. }) {
+            if matches!(self.reader, Reader::Replica { .. }) && !withheld {
                 read.news |= target.is_behind(said(data.high_watermark, data.log_start_offset));
             }
             if self.read_committed {

@@ -13,6 +13,7 @@ use super::{Context, Outcome};
 use crate::broker::Broker;
 use crate::broker::fetch_session::{Said, Target, TopicKey};
 use crate::broker::follower_sessions::{Entry, Key, Named, Next, Step};
+use crate::broker::throttling::Throttling;
 use crate::common::ids::NodeId;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::fetch::{FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData};
@@ -49,6 +50,7 @@ pub(super) async fn handle(
         }
     };
     let mut pass = Pass {
+        broker,
         node,
         broker_epoch,
         now,
@@ -68,6 +70,7 @@ pub(super) async fn handle(
             }
             tokio::select! {
                 () = step.marks.woken() => {}
+                () = pass.found.throttling.free(broker) => {}
                 () = &mut timeout => break,
                 () = broker.shutdown().begun() => break,
             }
@@ -119,10 +122,12 @@ struct Found {
     is_due: bool,
     /// Whether there is something to learn besides records.
     news: bool,
+    throttling: Throttling,
 }
 
 /// How what is due is looked at.
-struct Pass {
+struct Pass<'a> {
+    broker: &'a Broker,
     node: NodeId,
     broker_epoch: i64,
     now: Duration,
@@ -132,12 +137,13 @@ struct Pass {
     found: Found,
 }
 
-impl Pass {
+impl Pass<'_> {
     fn look(&mut self, step: &Step) {
         let mut found = Found::default();
         let noted = &mut self.noted;
         let fetch = ReplicaFetch { node: self.node, broker_epoch: self.broker_epoch, log_start_offset: -1 };
-        step.look(|entry| look_at(entry, fetch, self.now, self.limit, noted, &mut found));
+        let times = (self.now, self.broker.clock().monotonic());
+        step.look(|entry| look_at(entry, fetch, times, self.limit, noted, &mut found));
         self.found = found;
     }
 }
@@ -145,7 +151,7 @@ impl Pass {
 fn look_at(
     entry: &Entry,
     replica: ReplicaFetch,
-    now: Duration,
+    (asked_at, now): (Duration, Duration),
     limit: usize,
     noted: &mut HashMap<Key, bool>,
     found: &mut Found,
@@ -174,20 +180,22 @@ fn look_at(
         Some(_) => partition.fetch_again_as_replica(from),
         None => {
             let replica = ReplicaFetch { log_start_offset: target.log_start_offset, ..replica };
-            partition.fetch_as_replica(replica, from, now)
+            partition.fetch_as_replica(replica, from, asked_at)
         }
     };
     let is_in_sync = *noted.entry(entry.key).or_insert(fetched.as_ref().is_ok_and(|fetched| fetched.is_in_sync));
-    let data = partition_data(target, fetched);
+    let mut data = partition_data(target, fetched);
+    let withheld = found.throttling.withhold(partition, replica.node, &mut data, now);
     let bytes = data.records.as_ref().map_or(0, |records| records.len());
     let failed = data.error_code != ErrorCode::NONE || data.diverging_epoch.end_offset >= 0;
     let now_said = said(data.high_watermark, data.log_start_offset);
     found.bytes += bytes;
     found.is_due |= failed;
-    found.news |= !failed && target.is_behind(now_said);
+    // Who is held back has no use for how far others are.
+    found.news |= !failed && !withheld && target.is_behind(now_said);
     // What was given is looked at again, in case it gets lost; and what there was no room for.
     let next = match bytes {
-        0 if failed || left == 0 || !is_in_sync => Next::Due,
+        0 if failed || left == 0 || !is_in_sync || withheld => Next::Due,
         0 => Next::Rests,
         _ => Next::DueLast,
     };
@@ -199,6 +207,7 @@ fn look_at(
 
 fn respond(broker: &Broker, context: &Context, step: &Step, found: Found) -> FetchResponse {
     step.replied(&found.told);
+    found.throttling.sent(broker);
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
     let mut node_endpoints = Vec::new();
     for (target, mut data) in found.replies {

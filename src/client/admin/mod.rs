@@ -21,6 +21,7 @@ pub mod over_time;
 pub mod quorum;
 pub mod reassign;
 pub mod replicas;
+pub mod throttle;
 pub mod topics;
 
 use std::collections::HashMap;

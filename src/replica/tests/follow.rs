@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use super::*;
 use crate::log::fs::memory::Fault;
-use crate::replica::{FollowError, Given};
+use crate::replica::{FollowError, Given, ThrottleRates};
 
 #[tokio::test]
 async fn followers_have_what_the_leader_has_and_an_append_to_all_is_done_then() {
@@ -384,4 +384,22 @@ async fn a_cut_batch_at_the_end_is_left_for_the_next_fetch_and_pieces_fit_segmen
     let position = follower.append_given(&at, given(cut), NOW).unwrap();
     assert_eq!((position.offset, values(&follower).len()), (9, 9));
     assert!(follower.log_reader().segment_count() > 2);
+}
+
+#[tokio::test]
+async fn records_are_withheld_from_a_follower_that_is_not_in_sync_and_from_no_other() {
+    let mut trio = Trio::start();
+    trio.elect(1, &[1, 2]);
+    trio.tell_all();
+    let (leader, second) = (trio.leader(), Duration::from_secs(1));
+    let manager = trio.brokers[&1].manager.clone();
+    manager.set_throttle_rates(ThrottleRates { leader: 1_000, follower: u64::MAX });
+    manager.gave_throttled(3_000, Duration::ZERO);
+    assert_eq!(leader.withheld_from(3, second), None, "the partition is not throttled");
+    trio.throttled = Throttled { as_leader: true, as_follower: false };
+    trio.tell(1);
+    assert_eq!(leader.withheld_from(3, second), Some(3 * second));
+    assert_eq!((leader.withheld_from(2, second), leader.withheld_from(3, 3 * second)), (None, None));
+    manager.set_throttle_rates(ThrottleRates { leader: 3_000, follower: u64::MAX });
+    assert_eq!(leader.withheld_from(3, second), None);
 }

@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 use super::fetcher::{Asking, FetcherRules, LeaderLink, Leaders, LinkError};
 use super::session::FetchLimits;
 use super::{
-    AlterIsrWish, FetchFrom, IsrState, Partition, PartitionSpec, ReplicaFetch, ReplicaManager, Replication, Waiter,
+    AlterIsrWish, FetchFrom, IsrState, Partition, PartitionSpec, ReplicaFetch, ReplicaManager, Replication, Throttled,
+    Waiter,
 };
 use crate::common::clock::{Clock, ManualClock};
 use crate::common::ids::{NodeId, Offset, TopicPartition, Uuid};
@@ -47,6 +48,7 @@ struct Trio {
     isr: Vec<NodeId>,
     config: LogConfig,
     min_in_sync_replicas: i32,
+    throttled: Throttled,
 }
 
 struct Broker {
@@ -192,6 +194,7 @@ impl Trio {
             isr: vec![1, 2, 3],
             config,
             min_in_sync_replicas,
+            throttled: Throttled::default(),
         };
         for node in 1..=3 {
             trio.boot(node, Arc::new(MemoryFs::new()));
@@ -210,6 +213,7 @@ impl Trio {
             leaders: Arc::new(Way { net: self.net.clone(), from: node }),
             clock: self.clock.clone(),
             waits: self.clock.clone(),
+            throttles: manager.surroundings.throttles.clone(),
             shutdown: shutdown.clone(),
             fetchers: 1,
             limits: FetchLimits::default(),
@@ -240,6 +244,7 @@ impl Trio {
             isr: self.isr.clone(),
             config: self.config.clone(),
             min_in_sync_replicas: self.min_in_sync_replicas,
+            throttled: self.throttled,
         }
     }
 

@@ -19,7 +19,7 @@ fn at(offset: Offset) -> Position {
 
 fn plan(keys: &[Key]) -> FetchPlan {
     let mut plan = FetchPlan::new(FetchLimits::default());
-    keys.iter().for_each(|key| plan.follow(*key, at(0)));
+    keys.iter().for_each(|key| plan.follow(*key, at(0), false));
     plan
 }
 
@@ -90,7 +90,7 @@ fn who_leaves_is_forgotten_and_who_comes_back_is_not() {
     plan.answered(ErrorCode::NONE, 77).unwrap();
     plan.leave(A);
     plan.leave(C);
-    plan.follow(C, at(3));
+    plan.follow(C, at(3), false);
     let next = ask(&mut plan, START).unwrap();
     assert_eq!((left(&next), named(&next)), (vec![A], vec![(C, 3)]));
 }
@@ -141,7 +141,7 @@ fn an_answer_is_only_for_the_position_that_was_asked_for() {
     let (number, _) = plan.request((2, 9), START).unwrap();
     assert_eq!(plan.was_asked(A, number), Some(at(0)));
     // Followed anew: also where all is as it was, the answer may be from before.
-    plan.follow(A, at(0));
+    plan.follow(A, at(0), false);
     assert_eq!(plan.was_asked(A, number), None);
     let (next, _) = plan.request((2, 9), START).unwrap();
     assert_eq!((plan.was_asked(A, number), plan.was_asked(A, next)), (None, Some(at(0))));
@@ -153,13 +153,13 @@ fn a_new_partition_is_asked_for_behind_a_request_that_waits() {
     let mut plan = plan(&[A]);
     // The leader is not to wait with the first: nothing can go out before its answer.
     assert_eq!(ask(&mut plan, START).unwrap().max_wait_ms, 0);
-    plan.follow(B, at(0));
+    plan.follow(B, at(0), false);
     assert!(!plan.has_more());
     plan.answered(ErrorCode::NONE, 77).unwrap();
     let waits = ask(&mut plan, START).unwrap();
     assert_eq!((waits.max_wait_ms, named(&waits)), (500, vec![(B, 0)]));
     assert!(!plan.has_more());
-    plan.follow(C, at(0));
+    plan.follow(C, at(0), false);
     assert!(plan.has_more());
     let behind = ask(&mut plan, START).unwrap();
     assert_eq!((behind.session_epoch, named(&behind)), (2, vec![(C, 0)]));
@@ -180,4 +180,89 @@ fn a_leader_without_room_for_a_session_may_wait_from_the_second_request_on() {
     assert_eq!(ask(&mut plan, START).unwrap().max_wait_ms, 0);
     plan.answered(ErrorCode::NONE, 0).unwrap();
     assert_eq!(ask(&mut plan, START).unwrap().max_wait_ms, 500);
+}
+
+fn ask_under_quota(plan: &mut FetchPlan, is_exceeded: bool) -> Option<FetchRequest> {
+    plan.hold_back(|| is_exceeded);
+    ask(plan, START)
+}
+
+/// Of a plan with a session that knows all, as a leader answers who has nothing new.
+fn in_session(plan: &mut FetchPlan) {
+    ask(plan, START).unwrap();
+    plan.answered(ErrorCode::NONE, 77).unwrap();
+}
+
+#[test]
+fn what_is_throttled_and_lags_is_left_out_while_the_quota_is_exceeded() {
+    let mut plan = plan(&[B]);
+    plan.follow(A, at(0), true);
+    plan.follow(C, at(0), true);
+    in_session(&mut plan);
+    plan.lags(A, 0, true);
+    plan.lags(C, 9, true);
+    plan.moved(C, at(5));
+    let without = ask_under_quota(&mut plan, true).unwrap();
+    assert_eq!((named(&without), left(&without)), (vec![], vec![C]));
+    assert!(plan.holds_back());
+    // Nothing is new of it while it is held back.
+    plan.moved(C, at(6));
+    assert!(!plan.has_more());
+    let again = ask_under_quota(&mut plan, true).unwrap();
+    assert_eq!((named(&again), left(&again)), (vec![], vec![]));
+    let with = ask_under_quota(&mut plan, false).unwrap();
+    assert_eq!((named(&with), left(&with), plan.holds_back()), (vec![(C, 6)], vec![], false));
+}
+
+#[test]
+fn nothing_is_asked_where_all_is_held_back() {
+    let mut plan = plan(&[]);
+    plan.follow(A, at(0), true);
+    assert!(ask_under_quota(&mut plan, true).is_none() && plan.holds_back());
+    assert_eq!(plan.next_rested(), None);
+    // Another leader epoch does not free it.
+    plan.follow(A, at(1), true);
+    assert!(ask_under_quota(&mut plan, true).is_none() && plan.holds_back());
+    assert_eq!(named(&ask_under_quota(&mut plan, false).unwrap()), [(A, 1)]);
+}
+
+#[test]
+fn an_answer_on_its_way_is_still_for_what_is_held_back_since() {
+    let mut plan = plan(&[]);
+    plan.follow(A, at(0), true);
+    let (number, _) = plan.request((2, 9), START).unwrap();
+    plan.hold_back(|| true);
+    assert_eq!(plan.was_asked(A, number), Some(at(0)));
+    // It has brought it up to what is safe.
+    plan.lags(A, -1, true);
+    plan.moved(A, at(4));
+    plan.hold_back(|| true);
+    assert!(!plan.holds_back());
+    assert_eq!(named(&ask(&mut plan, START).unwrap()), [(A, 4)]);
+}
+
+#[test]
+fn only_records_tell_whether_a_replica_lags() {
+    let mut plan = plan(&[]);
+    plan.follow(A, at(0), true);
+    plan.lags(A, 0, false);
+    // A leader that withholds records tells a high watermark all the same; who was in sync is to have its records.
+    plan.lags(A, 7, false);
+    plan.hold_back(|| true);
+    assert!(!plan.holds_back());
+    plan.lags(A, 7, true);
+    plan.hold_back(|| true);
+    assert!(plan.holds_back());
+}
+
+#[test]
+fn what_is_throttled_no_more_goes_on() {
+    let mut plan = plan(&[]);
+    plan.follow(A, at(0), true);
+    plan.follow(B, at(0), true);
+    assert!(ask_under_quota(&mut plan, true).is_none());
+    plan.set_throttled([B].into());
+    assert_eq!(named(&ask_under_quota(&mut plan, true).unwrap()), [(A, 0)]);
+    plan.leave(B);
+    assert!(!plan.holds_back());
 }

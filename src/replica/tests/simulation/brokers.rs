@@ -18,6 +18,7 @@ use crate::protocol::ErrorCode;
 use crate::replica::following::{Given, Position};
 use crate::replica::{
     AlterIsrWish, FetchError, FetchFrom, FollowError, IsrState, Partition, PartitionSpec, ReplicaFetch, ReplicaManager,
+    Throttled,
 };
 
 /// How many of its turns a follower waits for an answer.
@@ -419,5 +420,6 @@ fn spec(image: &Image, local: NodeId) -> Option<PartitionSpec> {
         isr: partition.isr.clone(),
         config: LogConfig { delete: true, ..LogConfig::default() },
         min_in_sync_replicas: MIN_IN_SYNC,
+        throttled: Throttled::default(),
     })
 }
