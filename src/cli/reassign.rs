@@ -1,4 +1,8 @@
 //! `strandline topics reassign`: replicas moved to other brokers, moves taken back, and what is being moved.
+//!
+//! A throttle is no part of a move: it is set before, in the configs of topics and brokers, and stays there until somebody
+//! lifts it. That is done once nothing is being moved any more, by whoever waits for the move, takes it back, or asks with
+//! `--verify`, as Kafka's tool does.
 
 use std::time::Duration;
 
@@ -19,6 +23,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: strandline topics reassign flights --partition 0 --replicas 1,2,3 --wait\n         \
+                  strandline topics reassign flights --replicas 1,2,3 --throttle 10000000\n         \
+                  strandline topics reassign flights --verify\n         \
                   strandline topics reassign flights --cancel")]
 pub(super) struct Reassign {
     /// The topic; without one, all that is being moved is shown
@@ -29,6 +35,12 @@ pub(super) struct Reassign {
     /// The brokers that are to hold it, the preferred leader first: more or fewer than now change the replication factor
     #[arg(long, value_name = "BROKER,..", value_delimiter = ',', requires = "name", conflicts_with = "cancel")]
     replicas: Vec<NodeId>,
+    /// Let it cost at most so many bytes a second at each broker, until --verify finds it done
+    #[arg(long, value_name = "BYTES", requires = "replicas", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    throttle: Option<u64>,
+    /// Lift the throttle, if nothing is being moved any more
+    #[arg(long, requires = "name", conflicts_with_all = ["replicas", "cancel"])]
+    verify: bool,
     /// Take back what is being moved
     #[arg(long, requires = "name")]
     cancel: bool,
@@ -60,6 +72,16 @@ impl Reassign {
             } else {
                 partitions.iter().map(|partition| (partition.clone(), Some(self.replicas.clone()))).collect()
             };
+            if let (Some(name), Some(rate)) = (&self.name, self.throttle) {
+                let targets: Vec<_> =
+                    partitions.iter().map(|partition| (partition.clone(), self.replicas.clone())).collect();
+                each(admin.throttle_moves(&targets, rate).await?, |_, ()| {})?;
+                if !self.wait {
+                    eprintln!(
+                        "strandline: throttled to {rate} bytes/s: once it is done, `strandline topics reassign {name} --verify` lifts that"
+                    );
+                }
+            }
             if !moves.is_empty() {
                 done = each(admin.alter_reassignments(&moves).await?, |_, ()| {});
             }
@@ -70,7 +92,27 @@ impl Reassign {
             moving = admin.list_reassignments(asked.as_deref()).await?;
         }
         table_of(&moving).write_rows(output, json)?;
+        if let Some(name) = &self.name {
+            self.lift(admin, name).await?;
+        }
         done
+    }
+
+    /// Lifts the throttle, where that is asked for or follows from what is, and nothing is being moved any more.
+    async fn lift(&self, admin: &Admin, name: &str) -> Result<(), Failure> {
+        let lifts = match self.cancel {
+            // A move that was taken back had a throttle or not.
+            true => admin.is_throttled(name).await?,
+            false => self.verify || (self.throttle.is_some() && self.wait),
+        };
+        if !lifts {
+            return Ok(());
+        }
+        if !admin.list_reassignments(None).await?.is_empty() {
+            eprintln!("strandline: partitions are still being moved: what throttles them stays");
+            return Ok(());
+        }
+        each(admin.lift_throttles(&[name.to_owned()]).await?, |_, ()| {})
     }
 
     /// The partitions that are meant.

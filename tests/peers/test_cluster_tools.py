@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from support.compare import Transcript, difference, lines
 from support.three_ours import NAMES, Kafka, Ours, Three, named
 from support.tools import Tools
-from support.topics import fill
+from support.topics import at, fill
 
 Scenario = Callable[["Stand"], Transcript]
 
@@ -77,6 +78,12 @@ class Stand:
         path = self.tools.scratch(f"{topic}-{'-'.join(replicas)}-{self.three.nodes[0]}.json")
         path.write_text(json.dumps({"version": 1, "partitions": partitions}))
         return str(path)
+
+    def replicas(self, pairs: str) -> list[str]:
+        """Pairs of partition and broker, with brokers by their names."""
+        names = dict(zip(map(str, self.three.nodes), NAMES, strict=True))
+        found = (pair.split(":") for pair in pairs.split(",") if pair)
+        return sorted(f"{partition}:{names[node]}" for partition, node in found)
 
     def reassign(self, *args: str) -> tuple[int, list[str]]:
         return self.run("reassign", *args)
@@ -220,6 +227,68 @@ def test_a_reassignment_under_way_is_shown_and_cancelled(play: Callable[[Scenari
     play(scenario)
 
 
+def test_a_reassignment_is_throttled(play: Callable[[Scenario], None]) -> None:
+    def scenario(stand: Stand) -> Transcript:
+        topic = "throttled"
+        # Several times what a follower takes at once: the quota is exceeded long before all is there.
+        slow, fast = "50000", "100000000"
+        stand.create(topic, "ab")
+        producer = Producer(at(stand.three.bootstrap))
+        for _ in range(8):
+            producer.produce(topic, bytes(500_000), partition=0)
+        assert producer.flush(30) == 0
+        plan = ("--reassignment-json-file", stand.plan(topic, "ac"))
+
+        def throttles() -> dict[str, object]:
+            entities = {"topic": ("topics", topic)}
+            entities |= {name: ("brokers", str(node)) for name, node in zip(NAMES, stand.three.nodes, strict=True)}
+            told: dict[str, object] = {}
+            for name, (kind, entity) in entities.items():
+                ran = stand.tools.java(
+                    *("configs", "--bootstrap-server", stand.three.bootstrap),
+                    *("--describe", "--entity-type", kind, "--entity-name", entity),
+                ).ok()
+                found = dict(re.findall(r"^(\S+\.throttled\.\w+)=(\S*)", "\n".join(ran.lines), re.M))
+                if kind == "topics":
+                    found = {key: stand.replicas(value) for key, value in found.items()}
+                told[name] = found
+            return told
+
+        def settled(rate: str | None) -> object:
+            # Apache Kafka answers before all of its brokers have heard of a change.
+            stand.until(lambda: (f"'{rate}'" in str(throttles())) if rate else "throttled" not in str(throttles()))
+            return throttles()
+
+        def verify() -> object:
+            return stand.reassign("--verify", *plan)
+
+        found = {"execute": stand.reassign("--execute", *plan, "--throttle", slow), "set": settled(slow)}
+        found["verify while it moves"] = verify()
+        found["again"] = stand.reassign("--execute", *plan, "--throttle", fast)
+        found["still set"] = throttles()
+        found["faster"] = stand.reassign("--execute", "--additional", *plan, "--throttle", fast)
+        stand.until(lambda: "still in progress" not in str(verify()))
+        found["verify"] = verify()
+        found["lifted"] = settled(None)
+
+        # Back, by our own command.
+        ours = ("topics", "reassign", topic)
+        back = ("--replicas", ",".join(map(str, stand.nodes("ab"))))
+        found["ours moves"] = len(stand.strandline(*ours, *back, "--throttle", slow).splitlines())
+        found["ours set"] = settled(slow)
+        found["ours verifies while it moves"] = len(stand.strandline(*ours, "--verify").splitlines())
+        found["ours leaves it"] = throttles()
+        found["ours is done"] = stand.strandline(*ours, *back, "--throttle", fast, "--wait")
+        found["ours lifted"] = settled(None)
+        stand.strandline(*ours, *back, "--throttle", fast)
+        stand.until(lambda: stand.strandline(*ours, "--verify") == "")
+        found["ours verified"] = settled(None)
+        found["rows"] = [re.findall(r"Replicas: (\S+)", row) for row in stand.rows(topic)]
+        return found
+
+    play(scenario)
+
+
 def test_leaders_are_elected(play: Callable[[Scenario], None]) -> None:
     def scenario(stand: Stand) -> Transcript:
         stand.create("led", "ab")
@@ -266,6 +335,14 @@ def test_brokers_tell_their_configs_and_versions(play: Callable[[Scenario], None
             "delete all": stand.run("configs", "--alter", *everyone, "--delete-config", "message.max.bytes"),
             "describe none": told("message.max.bytes", everyone, there=False),
         }
+        rate = "follower.replication.throttled.rate"
+        found["throttle all"] = stand.run("configs", "--alter", *everyone, "--add-config", f"{rate}=5000")
+        found["describe the throttle of all"] = told(rate, everyone)
+        found["throttle one"] = stand.run("configs", "--alter", *broker, "--add-config", f"{rate}=7000")
+        found["describe the throttle of one"] = told(rate, broker)
+        for entity in (broker, everyone):
+            stand.run("configs", "--alter", *entity, "--delete-config", rate)
+            told(rate, entity, there=False)
         code, said = stand.run("api-versions")
         heads = sorted(row.replace("id: ", "replica ") for row in said if row.startswith("HOST:PORT"))
         found["versions"] = [code, len(heads), sum("Produce(0)" in row for row in said)]

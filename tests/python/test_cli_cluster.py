@@ -108,9 +108,53 @@ def test_a_move_is_shown_and_taken_back(three: sl.Cluster, run: Run) -> None:
     three.wait_healthy()
 
 
+def throttled(three: sl.Cluster, topic: str) -> dict[str, str]:
+    """What throttles the topic, and what throttles brokers, with how many of them."""
+    admin = three.admin()
+    found: dict[str, str] = {}
+    rates = 0
+    for name, entry in admin.describe_configs(topic=topic).items():
+        if "throttled" in name and entry.value:
+            found[name] = entry.value
+    for broker in three.brokers:
+        rates += sum("throttled" in name for name in admin.describe_configs(broker=broker.id))
+    if rates:
+        found["rates"] = str(rates)
+    return found
+
+
+def test_a_throttled_move_is_shown_taken_back_and_done(three: sl.Cluster, run: Run) -> None:
+    three.create_topic("slow", replication_factor=1)
+    [here] = partition(three, "slow").replicas
+    there = next(broker.id for broker in three.brokers if broker.id != here)
+    with three.producer() as producer:
+        # Several times what a fetch takes.
+        for _ in range(8):
+            producer.send("slow", bytes(500_000))
+    move = ("topics", "reassign", "slow", "--replicas", str(there), "--throttle")
+    assert len(run(*move, "1000").splitlines()) == 2
+    set_by_it = {
+        "leader.replication.throttled.replicas": f"0:{here}",
+        "follower.replication.throttled.replicas": f"0:{there}",
+        "rates": "4",
+    }
+    assert throttled(three, "slow") == set_by_it
+    assert len(run("topics", "reassign", "slow", "--verify").splitlines()) == 2
+    assert throttled(three, "slow") == set_by_it
+    assert run("topics", "reassign", "slow", "--cancel") == ""
+    assert throttled(three, "slow") == {}
+    run(*move, "1000")
+    # As fast as it can after all.
+    assert run(*move, "100000000", "--wait") == ""
+    assert partition(three, "slow").replicas == [there]
+    assert throttled(three, "slow") == {}
+
+
 def test_what_makes_no_sense_is_refused(three: sl.Cluster, run: Run) -> None:
     three.create_topic("refused", replication_factor=1)
     told = run("topics", "reassign", "refused", "--replicas", "0,7", fails=1)
     assert "broker 7, which has not registered" in told
     assert "UNKNOWN_TOPIC_OR_PARTITION" in run("topics", "reassign", "nowhere", "--replicas", "0", fails=1)
     assert "--replicas" in run("topics", "reassign", "refused", "--replicas", "0", "--cancel", fails=2)
+    assert "--replicas" in run("topics", "reassign", "refused", "--throttle", "5", fails=2)
+    assert "--throttle" in run("topics", "reassign", "refused", "--replicas", "0", "--throttle=-5", fails=2)
