@@ -156,7 +156,7 @@ class TopicStatus(NamedTuple):
 
 
 class ClusterDescription(NamedTuple):
-    """A cluster and its brokers; ``controller`` is the id of the broker to ask for changes."""
+    """A cluster and its brokers; ``controller`` is the id of a broker to ask for changes: any hands them on."""
 
     cluster_id: str | None
     controller: int | None

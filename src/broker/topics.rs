@@ -206,13 +206,15 @@ impl Broker {
             .ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)
     }
 
-    /// The controller that clients are told of: the active one where it is a broker too, else any broker, for each of them
-    /// hands on what is the controller's.
+    /// The controller that clients are told of: this broker, for each hands on what is the controller's. Apache Kafka tells
+    /// them of any that is not fenced, so perhaps of one that has just gone; librdkafka waits for whom it was told, and this
+    /// one is there. Another, where this one is fenced.
     pub(crate) fn told_controller(&self, image: &Image) -> NodeId {
-        let leadership = self.controller.leader().borrow().clone();
-        let active = if leadership.is_us { Some(self.node.id) } else { leadership.leader.map(|leader| leader.id) };
-        let is_live = |id: &NodeId| image.broker(*id).is_some_and(|broker| !broker.fenced);
-        active.filter(is_live).or_else(|| image.live_brokers().map(|broker| broker.id).next()).unwrap_or(-1)
+        let live = || image.live_brokers().map(|broker| broker.id);
+        if live().any(|id| id == self.node.id) {
+            return self.node.id;
+        }
+        live().find(|id| !self.has_lost(*id)).unwrap_or(-1)
     }
 
     /// An id that no producer has.

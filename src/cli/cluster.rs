@@ -150,7 +150,9 @@ impl Status {
             }
         }
         let topics = topics.len();
-        Ok(Status { id: cluster.id, controller: cluster.controller, brokers, quorum, partitions, topics })
+        // The broker that clients are told of as the controller is any of them.
+        let controller = Some(quorum.leader).filter(|leader| *leader >= 0);
+        Ok(Status { id: cluster.id, controller, brokers, quorum, partitions, topics })
     }
 
     fn count(&self, is_so: impl Fn(&Partition) -> bool) -> usize {

@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -83,8 +84,9 @@ def until(done: Callable[[], bool]) -> float:
 
 def controller(bootstrap: str) -> int:
     """Who is the active controller."""
-    with sl.connect(bootstrap) as client:
-        return client.admin().describe_cluster().controller
+    command = [sys.executable, "-m", "strandline", "cluster", "status", "--json", "-b", bootstrap]
+    status = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return int(status["controller"])
 
 
 def controller_failover(folder: Path) -> Figures:

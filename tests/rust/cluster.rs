@@ -18,6 +18,7 @@ use strandline::config::{Scope, Values};
 use strandline::log::fs::memory::MemoryFs;
 use strandline::protocol::ErrorCode;
 use strandline::protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
+use strandline::protocol::messages::metadata::MetadataRequest;
 use strandline::record::batches;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -203,6 +204,31 @@ fn a_controller_that_is_killed_is_replaced() {
         let producer = shore.producer();
         shore.send(&producer, "u", 0..10).await;
         producer.close(PATIENCE).await;
+        shore.cluster.stop_all().await.unwrap();
+    });
+}
+
+#[test]
+fn who_is_asked_is_told_as_the_controller_and_hands_on_what_is_that_ones() {
+    run(async {
+        let shore = Shore::new().await;
+        let admin = shore.admin();
+        admin.network().refresh(Wanted::All, false).await.unwrap();
+        let told = async |id| {
+            let request = MetadataRequest { topics: Some(Vec::new()), ..MetadataRequest::default() };
+            admin.network().call(id, &request).await.unwrap().controller_id
+        };
+        for id in shore.cluster.ids() {
+            assert_eq!(told(id).await, id);
+        }
+        // Also before the others know that the active one is gone.
+        let gone = shore.controller();
+        shore.cluster.kill_broker(gone).await.unwrap();
+        for id in shore.cluster.ids().into_iter().filter(|id| *id != gone) {
+            assert_eq!(told(id).await, id);
+        }
+        shore.create("t", 2).await;
+        admin.close();
         shore.cluster.stop_all().await.unwrap();
     });
 }
