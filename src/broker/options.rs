@@ -177,12 +177,12 @@ impl Broker {
     }
 
     /// Ends all that runs and closes every log; the next start then trusts what it finds. With `hand_over` others lead first
-    /// what this broker led.
+    /// what this broker led, if `controlled.shutdown.enable` says so.
     ///
     /// # Errors
     /// A log cannot be closed.
     pub async fn stop(self: &Arc<Self>, hand_over: bool) -> Result<(), OpenError> {
-        if hand_over {
+        if hand_over && self.properties.get(key::CONTROLLED_SHUTDOWN_ENABLE) {
             self.hand_over().await;
         }
         self.shutdown.finish().await;

@@ -251,8 +251,8 @@ keys! {
 
     // Accepted because Kafka's sample files set them.
 
-    /// Whether a stopping broker hands over what it leads.
-    CONTROLLED_SHUTDOWN_ENABLE: Bool = "controlled.shutdown.enable", (true), Any, Medium, ONE_BROKER;
+    /// Whether a stopping broker hands over what it leads; without that others lead it once they miss the broker.
+    CONTROLLED_SHUTDOWN_ENABLE: Bool = "controlled.shutdown.enable", (true), Any, Medium, Honoured;
     /// Whether leadership goes back to the preferred replicas by itself.
     AUTO_LEADER_REBALANCE_ENABLE: Bool = "auto.leader.rebalance.enable", (true), Any, High, Honoured;
     /// How often the controller looks for leaders that are not the preferred ones.

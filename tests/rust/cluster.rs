@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use strandline::client::Doors;
 use strandline::client::admin::{Admin, topics::NewTopic};
 use strandline::client::network::Wanted;
@@ -15,7 +16,9 @@ use strandline::common::clock::{SharedClock, SystemClock};
 use strandline::common::ids::NodeId;
 use strandline::common::transport::Tcp;
 use strandline::config::{Scope, Values};
+use strandline::controller::Applied;
 use strandline::log::fs::memory::MemoryFs;
+use strandline::metadata::MetadataRecord;
 use strandline::protocol::ErrorCode;
 use strandline::protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use strandline::protocol::messages::metadata::MetadataRequest;
@@ -205,6 +208,41 @@ fn a_controller_that_is_killed_is_replaced() {
         shore.send(&producer, "u", 0..10).await;
         producer.close(PATIENCE).await;
         shore.cluster.stop_all().await.unwrap();
+    });
+}
+
+/// Whether a broker that is stopped tells the controller so first.
+async fn hands_over(enabled: &str) -> bool {
+    let shore = Shore::with(&[("controlled.shutdown.enable", enabled)]).await;
+    shore.create("t", 3).await;
+    let stopped = shore.leader("t");
+    let witness = shore.cluster.ids().into_iter().find(|id| *id != stopped).unwrap();
+    let mut news = shore.cluster.broker(witness).unwrap().controller().subscribe();
+    shore.cluster.stop_broker(stopped).await.unwrap();
+    let mut asked = false;
+    let mut note = |news: Applied| {
+        if let Applied::Records { records, .. } = news {
+            asked |= records.iter().any(|record| {
+                matches!(record, MetadataRecord::BrokerRegistrationChange(change) if change.in_controlled_shutdown == 1)
+            });
+        }
+    };
+    let broker = shore.cluster.broker(witness).unwrap();
+    while broker.controller().read(|image| image.partition("t", 0).unwrap().leader) == stopped {
+        note(news.recv().await.unwrap());
+    }
+    while let Some(Some(news)) = news.recv().now_or_never() {
+        note(news);
+    }
+    shore.cluster.stop_all().await.unwrap();
+    asked
+}
+
+#[test]
+fn a_broker_that_stops_hands_over_unless_it_is_told_otherwise() {
+    run(async {
+        assert!(hands_over("true").await);
+        assert!(!hands_over("false").await);
     });
 }
 
