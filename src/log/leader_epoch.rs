@@ -10,7 +10,8 @@
 //! gone.
 //!
 //! Crash: each batch carries its epoch, so the file tells nothing new of what was appended: it is written (beside, then
-//! renamed) when the log is flushed or closed, and what lies behind the recovery point is read again from the batches.
+//! renamed) with the first batch of an epoch, safely when the log is flushed or closed, and what lies behind the recovery
+//! point is read again from the batches, which are right where the file says something else.
 //! A damaged file is made anew the same way.
 
 use std::fmt::Write;
@@ -37,7 +38,10 @@ pub struct EpochEntry {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeaderEpochs {
     entries: Vec<EpochEntry>,
+    /// Whether the file says something else.
     dirty: bool,
+    /// Whether the file may be lost with the power.
+    unsynced: bool,
 }
 
 impl LeaderEpochs {
@@ -56,6 +60,16 @@ impl LeaderEpochs {
         self.entries.retain(|entry| entry.start_offset < start_offset);
         self.entries.push(EpochEntry { epoch, start_offset });
         self.dirty = true;
+    }
+
+    /// Takes note of a batch that recovery finds: epochs above its own that begin at it or before are of a leader whose records
+    /// were cut off since the file was written.
+    pub(crate) fn found(&mut self, epoch: LeaderEpoch, offset: Offset) {
+        if self.epoch_for(offset).is_some_and(|told| epoch >= 0 && told > epoch) {
+            self.entries.retain(|entry| entry.epoch <= epoch || entry.start_offset > offset);
+            self.dirty = true;
+        }
+        self.assign(epoch, offset);
     }
 
     /// The latest epoch.
@@ -155,12 +169,18 @@ impl LeaderEpochs {
         }
     }
 
-    /// Writes the file if it says something else.
+    /// Takes note that whoever wrote the file ended before it was known to be safe.
+    pub(crate) fn not_known_to_be_safe(&mut self) {
+        self.unsynced = true;
+    }
+
+    /// Writes the file if it says something else, or is to be safe and may not be.
     pub(crate) fn flush(&mut self, fs: &dyn FileSystem, dir: &Path, sync: Durability) -> Result<(), StorageError> {
-        if self.dirty {
+        let is_to_be_safe = sync == Durability::Synced;
+        if self.dirty || is_to_be_safe && self.unsynced {
             let path = path(dir);
             replace_file(fs, &path, self.encode().as_bytes(), sync).map_err(StorageError::io("writing", &path))?;
-            self.dirty = false;
+            (self.dirty, self.unsynced) = (false, !is_to_be_safe);
         }
         Ok(())
     }
@@ -190,6 +210,19 @@ mod tests {
         let ends = [-1, 0, 1, 2, 3, 4, 5].map(|epoch| epochs.end_offset_for(epoch, 25));
         assert_eq!(ends, [(-1, -1), (0, 0), (1, 10), (1, 10), (3, 20), (4, 25), (-1, -1)]);
         assert_eq!([0, 9, 10, 99].map(|offset| epochs.epoch_for(offset)), [Some(1), Some(1), Some(3), Some(4)]);
+    }
+
+    #[test]
+    fn what_a_batch_tells_is_right() {
+        let mut told = epochs(&[(1, 0), (2, 8), (3, 20)]);
+        told.found(1, 4);
+        told.found(2, 12);
+        told.found(-1, 13);
+        assert_eq!(pairs(&told), [(1, 0), (2, 8), (3, 20)]);
+        told.found(1, 10);
+        assert_eq!(pairs(&told), [(1, 0), (3, 20)]);
+        told.found(4, 30);
+        assert_eq!(pairs(&told), [(1, 0), (3, 20), (4, 30)]);
     }
 
     #[test]

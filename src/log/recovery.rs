@@ -79,7 +79,12 @@ impl Opening {
         let clean = self.options.clean;
         let (mut producers, aborted, snapshot_at) =
             load_producers(&self.options.handles, &dir, &segments, log_end, clean, &mut self.report.notes)?;
-        self.snapshot_at = snapshot_at;
+        // What was written last is safe after a clean stop only.
+        if clean {
+            self.snapshot_at = snapshot_at;
+        } else {
+            epochs.not_known_to_be_safe();
+        }
         producers.expire(self.options.now, self.options.config.producer_id_expiration_ms);
         let log = self.assemble(segments, producers, aborted, epochs, log_start, log_end)?;
         Ok((log, self.report))
@@ -282,7 +287,7 @@ impl Opening {
         let path = segment.path();
         let bytes = segment.slice(0, size).map_err(StorageError::io("reading", &path))?;
         let Checked { good, next, bad } =
-            check(&bytes, base, |batch| epochs.assign(batch.partition_leader_epoch(), batch.base_offset()));
+            check(&bytes, base, |batch| epochs.found(batch.partition_leader_epoch(), batch.base_offset()));
         drop(bytes);
         self.report.segments_scanned += 1;
         self.report.bytes_scanned += size;

@@ -142,6 +142,66 @@ fn a_closed_log_is_whole_without_a_scan_wherever_power_is_lost_later() {
 }
 
 #[test]
+fn epochs_and_producers_of_a_closed_log_are_safe_wherever_power_is_lost_later() {
+    for killed_before in [false, true] {
+        let mut story = Story::new();
+        for n in 0..70 {
+            story.append(n);
+        }
+        if killed_before {
+            // Its broker ends, and the next one finds all that was written, synced or not.
+            let fs: SharedFs = Arc::new(story.fs.clone());
+            story.log = open(&fs, small()).0;
+        }
+        story.log.close(NOW).unwrap();
+        let told = |log: &Log| {
+            let producer = log.producers().get(7).map(|entry| entry.last_sequence());
+            (log.leader_epochs().entries().to_vec(), producer)
+        };
+        let before = told(&story.log);
+        assert_eq!((before.0.len(), before.1), (4, Some(139)));
+        for seed in 0..50 {
+            let image: SharedFs = Arc::new(story.fs.crash(story.fs.operations(), &mut choices(seed)));
+            let options = LogOptions { clean: true, ..options(&image, "/flights-0", small()) };
+            let (log, _) = Log::open(options).unwrap();
+            assert_eq!(told(&log), before, "killed before: {killed_before}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn the_epoch_of_a_leader_whose_records_were_cut_off_is_gone_though_its_file_could_not_be_written() {
+    let mut story = Story::new();
+    for epoch in [0, 0, 1] {
+        story.log.append_as_leader(batch(&["a", "b"]), epoch, NOW).unwrap();
+    }
+    story.log.truncate_to(4, NOW).unwrap();
+    // The disk has room for the batch of the other leader, and for nothing behind it.
+    let at = story.fs.operations() + 1;
+    story.fs.fail_at(Some(Fault { at, kind: io::ErrorKind::StorageFull, stays: true, written: 0 }));
+    story.log.append_as_leader(batch(&["c", "d"]), 0, NOW).unwrap();
+    story.fs.fail_at(None);
+    let fs: SharedFs = Arc::new(story.fs.clone());
+    let (log, _) = open(&fs, small());
+    let entries: Vec<_> = log.leader_epochs().entries().iter().map(|entry| (entry.epoch, entry.start_offset)).collect();
+    assert_eq!((entries, log.log_end_offset()), (vec![(0, 0)], 6));
+}
+
+#[test]
+fn epochs_of_what_was_flushed_are_safe() {
+    let mut story = Story::new();
+    for n in 0..70 {
+        story.append(n);
+    }
+    story.flush();
+    let entries = story.log.leader_epochs().entries().to_vec();
+    for seed in 0..50 {
+        let (log, ..) = story.crash(story.fs.operations(), seed);
+        assert_eq!(log.leader_epochs().entries(), entries, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_write_that_fails_half_way_is_taken_back_and_the_log_goes_on() {
     for written in [0, 1, 60, 100] {
         let mut story = Story::new();
