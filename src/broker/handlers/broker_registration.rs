@@ -59,10 +59,6 @@ pub(super) async fn handle(
     };
     let is_alive = broker.holds_session(id);
     let decide = move |image: &Image| {
-        let same = |known: &&crate::metadata::image::BrokerImage| known.incarnation_id == wish.incarnation_id;
-        if let Some(known) = image.broker(id).filter(same) {
-            return Ok((known.epoch, Vec::new()));
-        }
         let records = plan::register_broker(image, &wish, is_alive)?;
         let registers = records.iter().any(|record| matches!(record, crate::metadata::MetadataRecord::RegisterBroker(_)));
         let epoch = match image.broker(id) {

@@ -91,7 +91,8 @@ impl Registration {
 
 /// Registers a broker. `is_alive` tells whether the one that has its id now was heard of within its session.
 ///
-/// No records where it is alone and registered just so: a restart changes nothing then.
+/// No records where this start of it is registered already, and only did not hear of it: it keeps its epoch. None either where it
+/// is alone and registered just so: a restart changes nothing then.
 ///
 /// # Errors
 /// As Kafka's controller: DUPLICATE_BROKER_REGISTRATION where another broker has its id and lives, or has its log dir;
@@ -101,8 +102,10 @@ pub fn register_broker(image: &Image, wish: &Registration, is_alive: bool) -> Pl
     let refuse = |code, sentence: String| Err(Refusal::new(code, sentence));
     let id = wish.id;
     let known = image.broker(id);
+    if known.is_some_and(|known| known.incarnation_id == wish.incarnation_id) {
+        return Ok(Vec::new());
+    }
     if let Some(other) = known
-        && other.incarnation_id != wish.incarnation_id
         && is_alive
         && !other.in_controlled_shutdown
     {
@@ -141,7 +144,7 @@ pub fn register_broker(image: &Image, wish: &Registration, is_alive: bool) -> Pl
         records.extend(elect_leaders(image, id));
         return Ok(records);
     }
-    if let Some(known) = known.filter(|known| !is_alone && known.incarnation_id != wish.incarnation_id) {
+    if let Some(known) = known.filter(|_| !is_alone) {
         // One that did not close its logs may have lost the end of them.
         match known.epoch == wish.previous_epoch {
             true => records.extend(failover::leave(image, id)),

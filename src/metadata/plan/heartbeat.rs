@@ -185,6 +185,20 @@ mod tests {
     }
 
     #[test]
+    fn a_broker_that_did_not_hear_that_it_is_registered_keeps_its_epoch() {
+        let mut image = cluster();
+        let wish = Registration::new(1, ("localhost", 9092), Uuid::random());
+        let records = plan::register_broker(&image, &wish, false).unwrap();
+        apply(&mut image, records);
+        beat(&mut image, 1, |_| ());
+        let before = image.clone();
+        // It asked twice, and the first that it asked comes last: it may lead by now.
+        let records = plan::register_broker(&image, &wish, true).unwrap();
+        apply(&mut image, records);
+        assert_eq!(image, before);
+    }
+
+    #[test]
     fn a_lone_broker_that_comes_back_changes_nothing() {
         let mut image = Image::default();
         let wish = Registration::new(1, ("localhost", 9092), Uuid::random());
