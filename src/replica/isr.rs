@@ -196,6 +196,8 @@ impl Leadership {
             (self.leader_epoch, self.epoch_start) = (reign.leader_epoch, self.log_end);
             for follower in &mut self.followers {
                 let in_sync = reign.isr.contains(&follower.node);
+                // Another may have led in between, unheard of here, and had it cut off what it told us of.
+                follower.log_end = -1;
                 follower.caught_up = in_sync.then_some(self.now);
                 follower.last_fetch = in_sync.then_some((self.log_end, self.now));
             }

@@ -196,6 +196,18 @@ fn whom_the_controller_puts_out_is_not_waited_for() {
 }
 
 #[test]
+fn what_a_follower_had_in_another_reign_is_not_known_to_be_there() {
+    let mut leadership = leading(&[1, 2, 3]);
+    assert!(!fetch(&mut leadership, 2, 100, 1).moved);
+    // Broker 3 led in epoch 6, without the ten records behind 90, and nobody told us.
+    let reign = Reign { leader_epoch: 7, partition_epoch: 12, ..reign(&[1, 2]) };
+    assert!(!leadership.update(&reign, at(2), ANY).moved);
+    assert_eq!(leadership.high_watermark(), 90);
+    assert!(!fetch(&mut leadership, 2, 90, 3).moved);
+    assert!(fetch(&mut leadership, 2, 100, 4).moved);
+}
+
+#[test]
 fn what_the_image_said_before_changes_nothing() {
     let mut leadership = leading(&[1, 2]);
     let old = Reign { partition_epoch: 9, isr: vec![1], ..reign(&[]) };
