@@ -7,6 +7,7 @@
 //! Each step names the leader epoch and the log end that it is meant for, so that an answer that comes late does nothing.
 
 use bytes::Bytes;
+use parking_lot::MutexGuard;
 
 use std::sync::atomic::Ordering;
 
@@ -48,16 +49,22 @@ impl Partition {
     /// # Errors
     /// [`FollowError::Overtaken`] where it does not follow; [`FollowError::Storage`] where its log cannot be written.
     pub fn begin_following(&self, now: Timestamp) -> Result<Position, FollowError> {
-        let mut inner = self.inner.lock();
-        if !matches!(inner.role, Role::Following) {
-            return Err(FollowError::Overtaken);
-        }
+        let follows = || {
+            let inner = self.inner.lock();
+            if matches!(inner.role, Role::Following) { Ok(inner) } else { Err(FollowError::Overtaken) }
+        };
         // Without epochs nobody can tell where this log parts from the leader's: what is not known to be safe goes.
+        let inner = follows()?;
         let high_watermark = self.high_watermark();
-        if inner.log.leader_epochs().latest().is_none() && inner.log.log_end_offset() > high_watermark {
-            inner.log.truncate_to(high_watermark, now)?;
+        if inner.log.leader_epochs().latest().is_some() || inner.log.log_end_offset() <= high_watermark {
+            return Ok(self.position(&inner));
         }
-        Ok(self.position(&inner))
+        drop(inner);
+        self.surroundings.cut(&self.id, high_watermark, || {
+            let mut inner = follows()?;
+            inner.log.truncate_to(high_watermark, now)?;
+            Ok(self.position(&inner))
+        })
     }
 
     /// Appends what the leader gave for `at`, and takes its high watermark and log start offset.
@@ -65,8 +72,7 @@ impl Partition {
     /// # Errors
     /// [`FollowError`]; what was appended before it failed stays.
     pub fn append_given(&self, at: &Position, given: Given, now: Timestamp) -> Result<Position, FollowError> {
-        let mut inner = self.inner.lock();
-        self.check_follows(&inner, at)?;
+        let mut inner = self.lock_as_follower(at)?;
         let result = append_in_pieces(&mut inner.log, given.records, now);
         let log_end = inner.log.log_end_offset();
         let grown = log_end > at.offset;
@@ -101,8 +107,7 @@ impl Partition {
         (epoch, end): (LeaderEpoch, Offset),
         now: Timestamp,
     ) -> Result<Position, FollowError> {
-        let mut inner = self.inner.lock();
-        self.check_follows(&inner, at)?;
+        let inner = self.lock_as_follower(at)?;
         let log_end = inner.log.log_end_offset();
         let (ours, our_end) = inner.log.leader_epochs().end_offset_for(epoch, log_end);
         let to = match ours {
@@ -112,8 +117,8 @@ impl Partition {
             ours if ours != epoch => our_end,
             _ => our_end.min(end),
         };
-        self.truncate(&mut inner, to.clamp(0, log_end), now)?;
-        Ok(self.position(&inner))
+        drop(inner);
+        self.truncate(at, to.clamp(0, log_end), now)
     }
 
     /// Goes on where the leader, whose log is `leader_log`, can serve: it had no record at our log end.
@@ -126,12 +131,12 @@ impl Partition {
         leader_log: std::ops::Range<Offset>,
         now: Timestamp,
     ) -> Result<Position, FollowError> {
-        let mut inner = self.inner.lock();
-        self.check_follows(&inner, at)?;
-        let log_end = inner.log.log_end_offset();
+        let log_end = self.lock_as_follower(at)?.log.log_end_offset();
         if leader_log.end < log_end {
-            self.truncate(&mut inner, leader_log.end, now)?;
-        } else if leader_log.start > log_end {
+            return self.truncate(at, leader_log.end, now);
+        }
+        let mut inner = self.lock_as_follower(at)?;
+        if leader_log.start > log_end {
             let (id, from, to) = (&self.id, log_end, leader_log.start);
             tracing::info!(partition = %id, from, to, "the leader's log begins behind ours: it is begun anew there");
             inner.log.truncate_fully_and_start_at(leader_log.start, now)?;
@@ -140,7 +145,15 @@ impl Partition {
         Ok(self.position(&inner))
     }
 
-    fn truncate(&self, inner: &mut Inner, to: Offset, now: Timestamp) -> Result<(), FollowError> {
+    fn truncate(&self, at: &Position, to: Offset, now: Timestamp) -> Result<Position, FollowError> {
+        self.surroundings.cut(&self.id, to, || {
+            let mut inner = self.lock_as_follower(at)?;
+            self.cut(&mut inner, to, now)?;
+            Ok(self.position(&inner))
+        })
+    }
+
+    fn cut(&self, inner: &mut Inner, to: Offset, now: Timestamp) -> Result<(), FollowError> {
         let (id, from, high_watermark) = (&self.id, inner.log.log_end_offset(), self.high_watermark());
         if to < high_watermark {
             tracing::warn!(partition = %id, from, to, high_watermark, "records that were safe are cut off: the leader has them not");
@@ -152,6 +165,12 @@ impl Partition {
         inner.log.truncate_to(to, now)?;
         self.high_watermark.fetch_min(inner.log.log_end_offset(), Ordering::AcqRel);
         Ok(())
+    }
+
+    fn lock_as_follower(&self, at: &Position) -> Result<MutexGuard<'_, Inner>, FollowError> {
+        let inner = self.inner.lock();
+        self.check_follows(&inner, at)?;
+        Ok(inner)
     }
 
     fn check_follows(&self, inner: &Inner, at: &Position) -> Result<(), FollowError> {

@@ -20,7 +20,7 @@ use parking_lot::{Mutex, RwLock};
 use super::Partition;
 use super::cleaner::Cleaner;
 use super::fetcher::Fetchers;
-use super::surroundings::Surroundings;
+use super::surroundings::{Cutting, Surroundings};
 use super::throttle::Throttled;
 use super::trash::Trash;
 use crate::common::clock::SharedClock;
@@ -65,14 +65,14 @@ type Slot = Arc<Mutex<Option<Arc<Partition>>>>;
 /// All partitions of a broker.
 #[derive(Debug)]
 pub struct ReplicaManager {
-    pub(super) dir: LogDir,
+    pub(super) dir: Arc<LogDir>,
     pub(super) clock: SharedClock,
     open: RwLock<HashMap<String, HashMap<i32, Arc<Partition>>>>,
     opening: Mutex<HashMap<TopicPartition, Slot>>,
     /// Those that have a folder and were not opened yet.
     pub(super) closed: Mutex<BTreeSet<TopicPartition>>,
-    /// What the checkpoints say of those that are not open.
-    pub(super) kept: Mutex<Checkpoints>,
+    /// What the checkpoints say of those that are not open. Taken before a partition's lock, never behind it.
+    pub(super) kept: Arc<Mutex<Checkpoints>>,
     pub(super) trash: Trash,
     pub(super) cleaner: Cleaner,
     pub(super) surroundings: Arc<Surroundings>,
@@ -126,14 +126,16 @@ impl ReplicaManager {
             high_watermarks: read(checkpoint::HIGH_WATERMARK),
             cleaned: read(checkpoint::CLEANER),
         };
+        let (dir, kept) = (Arc::new(dir), Arc::new(Mutex::new(kept)));
         let surroundings = Surroundings::new(clock.clone());
+        surroundings.set_cutting(lower_before_cutting(&dir, kept.clone()));
         Ok(ReplicaManager {
             dir,
             clock,
             open: RwLock::default(),
             opening: Mutex::default(),
             closed: Mutex::new(closed),
-            kept: Mutex::new(kept),
+            kept,
             trash: Trash::default(),
             cleaner: Cleaner::default(),
             surroundings,
@@ -386,6 +388,26 @@ impl ReplicaManager {
     pub fn root(&self) -> &Path {
         self.dir.root()
     }
+}
+
+/// Lowers the recovery point that is written down of a log before the log is cut, and lets nobody raise it until it is.
+fn lower_before_cutting(dir: &Arc<LogDir>, kept: Arc<Mutex<Checkpoints>>) -> Cutting {
+    // Whoever still reads a partition must not hold the log dir of a broker that ended.
+    let dir = Arc::downgrade(dir);
+    Box::new(move |id, to, cut| {
+        let Some(dir) = dir.upgrade() else { return Ok(()) };
+        let points = &mut kept.lock().recovery_points;
+        let mut lower = |to| match points.get_mut(id).filter(|point| **point > to) {
+            Some(point) => {
+                *point = to;
+                dir.write_checkpoint(checkpoint::RECOVERY_POINT, points)
+            }
+            None => Ok(()),
+        };
+        lower(to)?;
+        // A batch that holds the offset goes as a whole.
+        cut().map_or(Ok(()), lower)
+    })
 }
 
 fn put_or_remove(offsets: &mut Offsets, id: &TopicPartition, offset: Offset) {

@@ -1,20 +1,28 @@
 //! What every partition of a broker has in common: how long a follower may lag, which brokers may be in sync, how much
-//! replication may cost, and the way to the controller.
+//! replication may cost, the way to the controller, and the checkpoint that must not say more than a log that is cut.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 
+use super::error::FollowError;
+use super::following::Position;
 use super::throttle::Throttles;
 use crate::common::clock::SharedClock;
-use crate::common::ids::{LeaderEpoch, NodeId, TopicPartition, Uuid};
+use crate::common::ids::{LeaderEpoch, NodeId, Offset, TopicPartition, Uuid};
+use crate::log::StorageError;
 
 /// Whether a broker may be in sync, by its id and the epoch of its registration as it told it (-1 for any).
 pub type Eligibility = Arc<dyn Fn(NodeId, i64) -> bool + Send + Sync>;
+
+/// Sees to it that nothing of a log behind an offset is written down as safe, and keeps it so while the log is cut there; what cuts
+/// it tells where it ends then.
+pub(super) type Cutting =
+    Box<dyn Fn(&TopicPartition, Offset, &mut dyn FnMut() -> Option<Offset>) -> Result<(), StorageError> + Send + Sync>;
 
 /// What a leader wishes the controller to make its partition's ISR.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +47,7 @@ pub(super) struct Surroundings {
     pub(super) throttles: Arc<Throttles>,
     wishes: mpsc::UnboundedSender<AlterIsrWish>,
     told: Mutex<Option<mpsc::UnboundedReceiver<AlterIsrWish>>>,
+    cutting: OnceLock<Cutting>,
 }
 
 impl Surroundings {
@@ -52,6 +61,7 @@ impl Surroundings {
             throttles: Arc::default(),
             wishes,
             told: Mutex::new(Some(told)),
+            cutting: OnceLock::new(),
         })
     }
 
@@ -80,6 +90,34 @@ impl Surroundings {
     pub(super) fn wish(&self, wish: AlterIsrWish) {
         // Nobody listens in a broker that stops.
         let _ = self.wishes.send(wish);
+    }
+
+    pub(super) fn set_cutting(&self, cutting: Cutting) {
+        let _ = self.cutting.set(cutting);
+    }
+
+    /// Cuts a log at `to`. What it had there may be written down as safe, and what comes there next is not: whoever finds the
+    /// log after a crash would neither look through that nor sync it.
+    ///
+    /// # Errors
+    /// [`FollowError::Storage`] where that cannot be written, and those of `cut`.
+    pub(super) fn cut(
+        &self,
+        id: &TopicPartition,
+        to: Offset,
+        cut: impl FnOnce() -> Result<Position, FollowError>,
+    ) -> Result<Position, FollowError> {
+        let (mut cut, mut done) = (Some(cut), None);
+        let mut once = || {
+            done = cut.take().map(|cut| cut());
+            Some(done.as_ref()?.as_ref().ok()?.offset)
+        };
+        match self.cutting.get() {
+            Some(cutting) => cutting(id, to, &mut once)?,
+            None => _ = once(),
+        }
+        // Not done: the broker ends.
+        done.unwrap_or(Err(FollowError::Overtaken))
     }
 
     pub(super) fn take_wishes(&self) -> Option<mpsc::UnboundedReceiver<AlterIsrWish>> {

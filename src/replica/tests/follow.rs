@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use super::*;
+use crate::log::checkpoint;
 use crate::log::fs::memory::Fault;
 use crate::replica::{FollowError, Given, ThrottleRates};
 
@@ -402,4 +403,28 @@ async fn records_are_withheld_from_a_follower_that_is_not_in_sync_and_from_no_ot
     assert_eq!((leader.withheld_from(2, second), leader.withheld_from(3, 3 * second)), (None, None));
     manager.set_throttle_rates(ThrottleRates { leader: 3_000, follower: u64::MAX });
     assert_eq!(leader.withheld_from(3, second), None);
+}
+
+#[tokio::test]
+async fn a_log_that_is_cut_is_not_written_down_as_safe_any_more() {
+    let (trio, partition) = follower();
+    let mut position = partition.begin_following(NOW).unwrap();
+    for offset in 1..10 {
+        position = partition.append_given(&position, given(stamped(batch("a"), offset, 0)), NOW).unwrap();
+    }
+    partition.with_log(|log| log.flush(NOW)).unwrap();
+    assert_eq!(partition.log_end_offset(), 10);
+    let broker = &trio.brokers[&2];
+    broker.manager.checkpoint().unwrap();
+    let written = || {
+        let points = checkpoint::read(broker.fs.as_ref(), broker.manager.root(), checkpoint::RECOVERY_POINT).unwrap();
+        points[partition.id()]
+    };
+    assert_eq!(written(), 10);
+    // What its new leader had before is gone there too, and what comes instead is not synced.
+    let position = partition.truncate_diverging(&position, (0, 4), NOW).unwrap();
+    assert_eq!((position.offset, written()), (4, 4));
+    partition.append_given(&position, given(stamped(batch("b"), 4, 0)), NOW).unwrap();
+    broker.manager.checkpoint().unwrap();
+    assert_eq!(written(), 4);
 }
