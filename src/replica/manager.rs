@@ -129,6 +129,8 @@ impl ReplicaManager {
         let (dir, kept) = (Arc::new(dir), Arc::new(Mutex::new(kept)));
         let surroundings = Surroundings::new(clock.clone());
         surroundings.set_cutting(lower_before_cutting(&dir, kept.clone()));
+        // Until it is registered anew, what it is known by is the start before.
+        let known_epoch = dir.previous_broker_epoch().unwrap_or(-1);
         Ok(ReplicaManager {
             dir,
             clock,
@@ -140,7 +142,7 @@ impl ReplicaManager {
             cleaner: Cleaner::default(),
             surroundings,
             fetchers: Fetchers::default(),
-            broker_epoch: AtomicI64::new(-1),
+            broker_epoch: AtomicI64::new(known_epoch),
         })
     }
 
@@ -424,4 +426,37 @@ fn set_aside(dir: &LogDir, partition: &TopicPartition) -> Result<(), StorageErro
     tracing::warn!(%partition, %name, "a folder that is no partition of this cluster is set aside");
     let renamed = dir.handles().fs().rename(&from, &dir.root().join(name));
     renamed.map_err(|source| StorageError::Io { what: "renaming", path: from, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::common::clock::ManualClock;
+    use crate::log::Handles;
+    use crate::log::fs::memory::MemoryFs;
+
+    #[test]
+    fn a_broker_that_was_stopped_cleanly_and_met_no_controller_since_is_known_by_the_epoch_of_then() {
+        let fs = Arc::new(MemoryFs::new());
+        let start = || {
+            let dir = LogDir::open(Handles::new(fs.clone(), 8), Path::new("/data"), "test").unwrap();
+            ReplicaManager::new(dir, ManualClock::new(0)).unwrap()
+        };
+        let first = start();
+        first.registered(5);
+        first.close(0).unwrap();
+        drop(first);
+        let second = start();
+        second.close(0).unwrap();
+        drop(second);
+        let third = start();
+        assert_eq!(third.dir().previous_broker_epoch(), Some(5));
+        // It is killed.
+        drop(third);
+        let fourth = start();
+        assert_eq!(fourth.dir().previous_broker_epoch(), None);
+        fourth.close(0).unwrap();
+        drop(fourth);
+        assert_eq!(start().dir().previous_broker_epoch(), Some(-1));
+    }
 }
