@@ -1,16 +1,14 @@
-//! Brokers: their disks, what they know of the controllers' log, how they follow each other, and how they fail.
+//! Brokers: their disks, what they know of the controllers' log, and how they follow each other.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CONTROLLER, MIN_IN_SYNC, NODES, NOW, TOPIC, World};
+use super::{CONTROLLER, MIN_IN_SYNC, NOW, TOPIC, World, Wrong};
 use crate::common::clock::{Clock, ManualClock};
 use crate::common::ids::{NodeId, Offset, Timestamp, TopicPartition, Uuid};
-use crate::log::fs::memory::{Fault, MemoryFs, choices};
+use crate::log::fs::memory::MemoryFs;
 use crate::log::{Handles, LogConfig, LogDir, ReadError};
 use crate::metadata::Image;
 use crate::metadata::plan::{self, Heartbeat, Registration};
@@ -23,6 +21,8 @@ use crate::replica::{
 
 /// How many of its turns a follower waits for an answer.
 const PATIENCE: usize = 8;
+/// A broker's log dir, on a disk of its own.
+pub(super) const DATA: &str = "/data";
 
 /// What is on its way.
 pub(super) enum Message {
@@ -51,28 +51,38 @@ pub(super) enum Answer {
 
 /// A broker that is up.
 pub(super) struct Up {
-    manager: ReplicaManager,
+    pub(super) manager: ReplicaManager,
     wishes: tokio::sync::mpsc::UnboundedReceiver<AlterIsrWish>,
     image: Image,
     /// How much of the controllers' log it has applied.
     applied: usize,
-    incarnation: Uuid,
+    pub(super) incarnation: Uuid,
     /// Of its registration, once it has that.
-    epoch: Option<i64>,
+    pub(super) epoch: Option<i64>,
+    /// The epoch with which the start before was stopped cleanly, as its log dir tells.
+    pub(super) previous_epoch: Option<i64>,
+    /// Whether it wants to be stopped, once others lead what it leads.
+    pub(super) leaving: bool,
     /// Where it goes on following; `None` while a fetch is under way, or it is to begin.
     position: Option<Position>,
     /// How many of its turns its fetch may still be on its way before it is sent again.
-    patience: usize,
+    pub(super) patience: usize,
     /// The high watermark it showed, by the epoch in which it leads.
     pub(super) shown: BTreeMap<i32, Offset>,
 }
 
 /// A machine: its disk and its clock outlive its broker.
 pub(super) struct Node {
-    fs: Arc<MemoryFs>,
+    pub(super) fs: Arc<MemoryFs>,
     pub(super) clock: Arc<ManualClock>,
     /// How wrong its clock tells the time of day.
-    wrong: i64,
+    pub(super) wrong: i64,
+    /// Whether its disk is full, or soon will be.
+    pub(super) full: bool,
+    /// The epoch with which its broker was stopped cleanly, while nobody has started it again.
+    pub(super) stopped: Option<i64>,
+    /// Whether it was ever stopped cleanly, and wrote down what it knew of producers.
+    pub(super) has_snapshot: bool,
     /// Whether its disk, and all that waits for it, is slow.
     pub(super) slow: bool,
     pub(super) up: Option<Up>,
@@ -80,7 +90,16 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn new() -> Node {
-        Node { fs: Arc::new(MemoryFs::new()), clock: ManualClock::new(NOW), wrong: 0, slow: false, up: None }
+        Node {
+            fs: Arc::new(MemoryFs::new()),
+            clock: ManualClock::new(NOW),
+            wrong: 0,
+            full: false,
+            stopped: None,
+            has_snapshot: false,
+            slow: false,
+            up: None,
+        }
     }
 }
 
@@ -102,7 +121,7 @@ impl World {
         NOW + self.nodes[&id].wrong
     }
 
-    fn monotonic(&self, id: NodeId) -> Duration {
+    pub(super) fn monotonic(&self, id: NodeId) -> Duration {
         self.nodes[&id].clock.monotonic()
     }
 
@@ -110,7 +129,9 @@ impl World {
         let node = self.nodes.get_mut(&id).unwrap();
         // Whoever starts it again has made room.
         node.fs.fail_at(None);
-        let dir = LogDir::open(Handles::new(node.fs.clone(), 64), Path::new("/data"), "test").unwrap();
+        (node.full, node.stopped) = (false, None);
+        let dir = LogDir::open(Handles::new(node.fs.clone(), 64), Path::new(DATA), "test").unwrap();
+        let previous_epoch = dir.previous_broker_epoch();
         let manager = ReplicaManager::new(dir, node.clock.clone()).unwrap();
         let wishes = manager.isr_wishes().unwrap();
         node.up = Some(Up {
@@ -120,11 +141,13 @@ impl World {
             applied: 0,
             incarnation: Uuid::random(),
             epoch: None,
+            previous_epoch,
+            leaving: false,
             position: None,
             patience: 0,
             shown: BTreeMap::new(),
         });
-        self.tell(|| format!("{id} starts"));
+        self.tell(|| format!("{id} starts, stopped cleanly at {previous_epoch:?}"));
     }
 
     /// Registers, or beats: it may lead once it knows of its own registration.
@@ -133,25 +156,39 @@ impl World {
             return;
         }
         let Some(up) = self.nodes[&id].up.as_ref() else { return };
-        let (incarnation, epoch) = (up.incarnation, up.epoch);
-        if let Some(epoch) = epoch {
+        let (incarnation, previous_epoch) = (up.incarnation, up.previous_epoch);
+        if let Some(epoch) = up.epoch {
             let is_caught_up = up.image.broker(id).is_some_and(|known| known.epoch == epoch);
-            let beat = Heartbeat { id, epoch, is_caught_up, want_fence: false, want_shut_down: false };
+            let beat = Heartbeat { id, epoch, is_caught_up, want_fence: false, want_shut_down: up.leaving };
             self.decide(None, |image| match plan::heartbeat(image, &beat) {
                 Ok((_, records)) => Ok(records),
                 Err(refusal) => panic!("a heartbeat of {id} is refused: {refusal:?}"),
             });
+            let may_stop = self.controllers.image.broker(id).is_some_and(|known| known.fenced);
+            // One that nobody lets go is stopped all the same, sooner or later.
+            if beat.want_shut_down && (may_stop || self.chance(5)) {
+                self.stop(id);
+            }
             return;
         }
-        // Its answer may be lost: it asks again, and may find that it is registered.
+        // Its answer may be lost: it asks again, and may hear that it is registered, or be registered once more.
         let known = self.controllers.image.broker(id).filter(|known| known.incarnation_id == incarnation);
-        if let Some(epoch) = known.map(|known| known.epoch) {
-            self.up(id).unwrap().epoch = Some(epoch);
+        if let Some(epoch) = known.map(|known| known.epoch)
+            && self.chance(80)
+        {
+            let up = self.up(id).unwrap();
+            up.epoch = Some(epoch);
+            up.manager.registered(epoch);
             self.tell(|| format!("{id} has epoch {epoch}"));
             return;
         }
         let log_dir = Uuid([u8::try_from(id).unwrap() + 1; 16]);
-        let wish = Registration { incarnation_id: incarnation, ..Registration::new(id, ("localhost", 9092), log_dir) };
+        let mut wish =
+            Registration { incarnation_id: incarnation, ..Registration::new(id, ("localhost", 9092), log_dir) };
+        wish.previous_epoch = previous_epoch.unwrap_or(-1);
+        if self.wrong == Wrong::HidesItsFall {
+            wish.previous_epoch = self.controllers.image.broker(id).map_or(-1, |known| known.epoch);
+        }
         self.decide(None, |image| Ok(plan::register_broker(image, &wish, false).unwrap()));
     }
 
@@ -176,8 +213,9 @@ impl World {
 
     fn become_what_it_heard(&mut self, id: NodeId) {
         let now = self.monotonic(id);
+        let min_in_sync = if self.wrong == Wrong::AcknowledgesAlone { 1 } else { MIN_IN_SYNC };
         let up = self.up(id).unwrap();
-        let Some(spec) = spec(&up.image, id) else { return };
+        let Some(spec) = spec(&up.image, id, min_in_sync) else { return };
         let caught_up = up.image.broker(id).is_some_and(|known| Some(known.epoch) == up.epoch);
         // What it knew before it joined may be old: until then it leads nobody, and follows nobody.
         if !caught_up {
@@ -194,7 +232,8 @@ impl World {
             up.patience = 0;
         }
         let (leader, epoch) = (spec.leader, spec.leader_epoch);
-        self.tell(|| format!("{id} hears: {leader} leads in {epoch}"));
+        let end = partition.log_end_offset();
+        self.tell(|| format!("{id} hears: {leader} leads in {epoch}, and ends at {end}"));
     }
 
     /// Asks its leader, if it follows one.
@@ -257,13 +296,20 @@ impl World {
         let now = self.wall(id);
         let done = match answer {
             Answer::Records(given) => partition.append_given(&at, given, now),
-            Answer::Diverging(epoch, end) => partition.truncate_diverging(&at, (epoch, end), now),
+            Answer::Diverging(epoch, end) => {
+                self.tell(|| format!("{id} at {at:?} is told that epoch {epoch} ends at {end}"));
+                partition.truncate_diverging(&at, (epoch, end), now)
+            }
             Answer::OutOfRange(log) => partition.follow_within(&at, log, now),
             Answer::Refused => Err(FollowError::Overtaken),
         };
         let position = match done {
             Ok(position) => Some(position),
-            Err(FollowError::Overtaken | FollowError::Refused(_)) => None,
+            Err(FollowError::Overtaken) => None,
+            Err(FollowError::Refused(error)) => {
+                self.tell(|| format!("{id} cannot follow at {at:?}: {error}"));
+                None
+            }
             Err(error) => return self.stop_on(id, &error),
         };
         let up = self.up(id).unwrap();
@@ -313,100 +359,9 @@ impl World {
             self.messages.push_back(Message::Wish { from: id, epoch, wish });
         }
     }
-
-    // What goes wrong.
-
-    /// Whether a broker may lose power, and with it what it has not synced, and still nothing that was acknowledged be lost:
-    /// **fewer disks fail than `min.insync.replicas` says**, and one at a time. Two others are in sync, in their places for the
-    /// controller too, and nothing happens to those before the one that lost it is known to be out of sync ([`World::mend`]).
-    pub(super) fn may_lose_power(&self, id: NodeId) -> bool {
-        let image = &self.controllers.image;
-        let in_sync = &image.partition(TOPIC, 0).unwrap().isr;
-        let others = in_sync.iter().filter(|other| **other != id).count();
-        let in_place = |node: NodeId| {
-            let epoch = self.nodes[&node].up.as_ref().and_then(|up| up.epoch);
-            image.broker(node).is_some_and(|known| known.is_active() && Some(known.epoch) == epoch)
-        };
-        others >= usize::try_from(MIN_IN_SYNC).unwrap()
-            && self.damaged.is_none()
-            && self.controllers.is_idle()
-            && NODES.into_iter().all(in_place)
-    }
-
-    pub(super) fn kill(&mut self, id: NodeId, power: bool) {
-        let Some(up) = self.nodes.get_mut(&id).and_then(|node| node.up.take()) else { return };
-        drop(up);
-        self.forget(id);
-        if power {
-            let seed = self.one_of(1 << 30) as u64;
-            self.damaged = self.controllers.image.broker(id).map(|known| (id, known.epoch));
-            self.cut.clear();
-            self.nodes.values().for_each(|node| node.fs.fail_at(None));
-            let node = self.nodes.get_mut(&id).unwrap();
-            let crashed = node.fs.crash(node.fs.operations(), &mut choices(seed));
-            node.fs = Arc::new(crashed);
-        }
-        self.tell(|| format!("{id} is killed, power {power}"));
-    }
-
-    /// A broker whose only disk fails stops.
-    pub(super) fn stop_on(&mut self, id: NodeId, error: &dyn Display) {
-        self.tell(|| format!("{id} cannot write: {error}"));
-        self.kill(id, false);
-    }
-
-    /// A disk is full, from some write on that is soon to come.
-    pub(super) fn fill(&mut self, id: NodeId) {
-        let (soon, written) = (self.one_of(10), self.one_of(200));
-        let fs = &self.nodes[&id].fs;
-        let at = fs.operations() + soon;
-        fs.fail_at(Some(Fault { at, kind: io::ErrorKind::StorageFull, stays: true, written }));
-        self.tell(|| format!("the disk of {id} is full"));
-    }
-
-    /// A clock goes forward, and who lags is noticed; or it tells another time of day all at once.
-    pub(super) fn leap(&mut self, id: NodeId) {
-        if self.chance(50) {
-            let leap = Duration::from_millis(1 + self.one_of(20_000) as u64);
-            self.nodes[&id].clock.advance(leap);
-            let now = self.monotonic(id);
-            if let Some(up) = self.up(id) {
-                up.manager.shrink_isrs(now);
-            }
-        } else {
-            let hours = [-6, -1, 0, 0, 1, 6][self.one_of(6)];
-            self.nodes.get_mut(&id).unwrap().wrong = hours * 3_600_000;
-            self.tell(|| format!("the clock of {id} is wrong by {hours} hours"));
-            let now = self.wall(id);
-            if let Some(partition) = self.partition(id) {
-                // It is done from time to time: those that are silent for a day are forgotten, and none is.
-                partition.with_log(|log| log.expire_producers(now));
-            }
-        }
-    }
-
-    /// Everything that is on its way is lost.
-    pub(super) fn lose_messages(&mut self) {
-        self.messages.clear();
-        for id in NODES {
-            if let Some(up) = self.up(id) {
-                up.patience = 0;
-                // A wish that was lost is answered by nobody: the broker gives it up.
-                up.manager.isr_answered(&TopicPartition::new(TOPIC, 0), Err(ErrorCode::REQUEST_TIMED_OUT));
-            }
-        }
-    }
-
-    /// A second passes everywhere, and clocks are right.
-    pub(super) fn pass(&mut self) {
-        for node in self.nodes.values_mut() {
-            node.clock.advance(Duration::from_secs(1));
-            node.wrong = 0;
-        }
-    }
 }
 
-fn spec(image: &Image, local: NodeId) -> Option<PartitionSpec> {
+fn spec(image: &Image, local: NodeId, min_in_sync_replicas: i32) -> Option<PartitionSpec> {
     let topic = image.topic(TOPIC)?;
     let partition = topic.partitions.first()?;
     Some(PartitionSpec {
@@ -419,7 +374,7 @@ fn spec(image: &Image, local: NodeId) -> Option<PartitionSpec> {
         replicas: partition.replicas.clone(),
         isr: partition.isr.clone(),
         config: LogConfig { delete: true, ..LogConfig::default() },
-        min_in_sync_replicas: MIN_IN_SYNC,
+        min_in_sync_replicas,
         throttled: Throttled::default(),
     })
 }

@@ -24,7 +24,7 @@ impl World {
     }
 
     /// Agreement, offsets and sequences without gaps, and nothing lost.
-    pub(super) fn check_logs(&self) {
+    pub(super) fn check_logs(&mut self) {
         let logs: Vec<_> = NODES
             .iter()
             .filter_map(|id| {
@@ -43,10 +43,20 @@ impl World {
                 assert!(its[..safe] == others[..safe], "{one} and {other} differ below {safe}");
             }
         }
-        for (id, _, held) in logs.iter().filter(|(id, ..)| self.truly_leads(*id)) {
+        for (id, mark, held) in &logs {
+            let (known, safe) = (self.readable.len(), &held[..count(*mark)]);
+            let both = known.min(safe.len());
+            assert!(safe[..both] == self.readable[..both], "{id} shows readers other records than they were shown");
+            self.readable.extend(safe.iter().skip(known).cloned());
+        }
+        let partition = self.controllers.image.partition(TOPIC, 0).unwrap();
+        let may_lead = |id: &NodeId| partition.isr.contains(id) || partition.eligible.contains(id);
+        let must_have = |id: &NodeId| self.truly_leads(*id) || may_lead(id) && !self.damaged.contains_key(id);
+        for (id, _, held) in logs.iter().filter(|(id, ..)| must_have(id)) {
+            assert!(held.starts_with(&self.readable), "{id} has not got all that readers were shown");
             for (offset, value) in &self.acknowledged {
                 let found = held.get(count(*offset));
-                assert_eq!(found, Some(value), "{value} was acknowledged at {offset}, and leader {id} has not got it");
+                assert_eq!(found, Some(value), "{value} was acknowledged at {offset}, and {id} has not got it");
             }
         }
     }
@@ -63,6 +73,9 @@ impl World {
         let partition = self.controllers.image.partition(TOPIC, 0).unwrap();
         let all: Vec<_> = NODES.iter().filter_map(|id| self.partition(*id)).collect();
         partition.isr.len() == 3
+            && partition.eligible.is_empty()
+            && partition.last_known_eligible.is_empty()
+            && !partition.recovering
             && all.len() == 3
             && all.iter().all(|it| it.log_end_offset() == all[0].log_end_offset())
             && all.iter().all(|it| it.high_watermark() == all[0].log_end_offset())

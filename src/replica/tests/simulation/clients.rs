@@ -3,6 +3,10 @@
 //! An idempotent producer has up to five batches on their way to one broker, and keeps their order: what follows on one that was
 //! refused is sent again behind it. It looks for another broker when it is refused, and also when it grows impatient, so that
 //! what it sent may be there already, or may come there late.
+//!
+//! A snapshot keeps the last batch of each producer, as Apache Kafka's does. So a broker that was stopped cleanly and leads
+//! again does not know the four before that: where one of them was not acknowledged and comes again, it is refused, and its
+//! producer is told so. It is in the log once all the same.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -133,17 +137,32 @@ impl World {
             Err(WriteError::Log(AppendError::Storage(error))) => self.stop_on(node, &error),
             Err(WriteError::Log(AppendError::OutOfOrderSequence { expected, .. })) => {
                 producer.give_up();
+                if place > 0 || !self.truly_leads(node) {
+                    return;
+                }
                 // All before the first that it waits for was acknowledged, and whoever leads must know that.
                 assert!(
-                    place > 0 || !self.truly_leads(node),
+                    expected > sequence && self.has_forgotten(node, id),
                     "leader {node} wants {expected} of producer {id}, and {sequence} is the first not acknowledged"
                 );
+                let producer = &mut self.producers[which];
+                producer.queue.retain(|sent| sent.sequence >= expected);
+                producer.next = producer.next.max(expected);
+                self.tell(|| {
+                    format!("producer {id} is told that {sequence} is out of order, and goes on at {expected}")
+                });
             }
             // Its clock is wrong by more than an hour.
             Err(WriteError::Log(AppendError::InvalidTimestamp { .. })) => producer.give_up(),
             Err(WriteError::NotLeader(_) | WriteError::NotEnoughReplicas { .. }) => producer.give_up(),
             Err(error) => panic!("{node} refuses {sequence} of producer {id}: {error}"),
         }
+    }
+
+    /// Whether a broker knows fewer batches of a producer than may be on their way: it began from a snapshot.
+    fn has_forgotten(&self, node: NodeId, id: ProducerId) -> bool {
+        let known = self.partition(node).unwrap().producers().into_iter().find(|(known, _)| *known == id);
+        self.nodes[&node].has_snapshot && known.is_some_and(|(_, entry)| entry.batches.len() < IN_FLIGHT)
     }
 
     /// A batch that was acknowledged comes once more, late, from the network: nobody waits for an answer.

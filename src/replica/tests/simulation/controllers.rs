@@ -9,9 +9,12 @@
 //! `controller` and Raft see to, and what is tested there. Here it is given. Whoever takes over has its image from a snapshot
 //! and the log behind it, and that must be the same as anybody's.
 
+use std::collections::VecDeque;
+
 use super::brokers::Message;
 use super::{TOPIC, World};
 use crate::common::ids::{NodeId, TopicPartition};
+use crate::metadata::image::PartitionImage;
 use crate::metadata::plan::{self, AlterIsr};
 use crate::metadata::{Image, MetadataRecord};
 use crate::protocol::ErrorCode;
@@ -42,6 +45,27 @@ impl Controllers {
     /// Whether nothing is decided that is not agreed on.
     pub(super) fn is_idle(&self) -> bool {
         self.under_way.is_none()
+    }
+
+    /// What holds, and what may hold soon: with what is under way, and with a wish for another ISR that may come.
+    pub(super) fn images(&self, messages: &VecDeque<Message>) -> Vec<Image> {
+        let with = |image: &Image, records: &[MetadataRecord]| {
+            let mut image = image.clone();
+            records.iter().for_each(|record| image.apply(record).unwrap());
+            image
+        };
+        let mut images = vec![self.image.clone()];
+        images.extend(self.under_way.as_ref().map(|decision| with(&self.image, &decision.records)));
+        for at in 0..images.len() {
+            for message in messages {
+                if let Message::Wish { from, epoch, wish } = message
+                    && let Ok(records) = plan::alter_isr(&images[at], &alteration(*from, *epoch, wish))
+                {
+                    images.push(with(&images[at], &records));
+                }
+            }
+        }
+        images
     }
 
     /// Whether a wish can be decided on now.
@@ -97,11 +121,23 @@ impl World {
         if records.is_empty() {
             return;
         }
+        let before = self.controllers.image.partition(TOPIC, 0).cloned();
         records.iter().for_each(|record| self.controllers.image.apply(record).unwrap());
         self.controllers.log.push(records);
-        let Some(partition) = self.controllers.image.partition(TOPIC, 0) else { return };
-        let (leader, epoch, isr) = (partition.leader, partition.leader_epoch, partition.isr.clone());
-        self.tell(|| format!("it is agreed: {leader} leads in {epoch}, in sync are {isr:?}"));
+        let Some(now) = self.controllers.image.partition(TOPIC, 0).cloned() else { return };
+        let (leader, epoch) = (now.leader, now.leader_epoch);
+        let PartitionImage { isr, eligible, last_known_eligible, .. } = &now;
+        self.tell(|| {
+            let last = last_known_eligible;
+            format!(
+                "it is agreed: {leader} leads in {epoch}, in sync {isr:?}, eligible {eligible:?}, last leader {last:?}"
+            )
+        });
+        let Some(before) = before else { return };
+        if leader >= 0 && before.leader != leader {
+            self.seen.eligible_led += usize::from(before.eligible.contains(&leader));
+            self.seen.last_led += usize::from(before.last_known_eligible.contains(&leader) && now.recovering);
+        }
         if leader >= 0 {
             let known = *self.led.entry(epoch).or_insert(leader);
             assert_eq!(known, leader, "two leaders in epoch {epoch}");
@@ -153,20 +189,25 @@ impl World {
 
     /// A broker's wish for another ISR has come.
     pub(super) fn decide_isr(&mut self, from: NodeId, epoch: i64, wish: AlterIsrWish) {
-        let isr = wish.isr.iter().map(|(id, known)| (*id, if *id == from { epoch } else { *known }));
-        let alter = AlterIsr {
-            leader: (from, epoch),
-            topic_id: wish.topic_id,
-            partition: 0,
-            leader_epoch: wish.leader_epoch,
-            partition_epoch: wish.partition_epoch,
-            isr: isr.collect(),
-        };
+        let alter = alteration(from, epoch, &wish);
         let asked = Some((from, wish.id.clone()));
         if !self.decide(asked, |image| plan::alter_isr(image, &alter).map_err(|refusal| refusal.code)) {
             // Nobody is there, or too busy to answer in time.
             let answer = Err(ErrorCode::REQUEST_TIMED_OUT);
             self.messages.push_back(Message::Granted { to: from, id: wish.id, answer });
         }
+    }
+}
+
+/// A broker's wish, as the controller has it.
+fn alteration(from: NodeId, epoch: i64, wish: &AlterIsrWish) -> AlterIsr {
+    let isr = wish.isr.iter().map(|(id, known)| (*id, if *id == from { epoch } else { *known }));
+    AlterIsr {
+        leader: (from, epoch),
+        topic_id: wish.topic_id,
+        partition: 0,
+        leader_epoch: wish.leader_epoch,
+        partition_epoch: wish.partition_epoch,
+        isr: isr.collect(),
     }
 }
