@@ -90,10 +90,9 @@ def test_a_controller_that_reaches_no_broker_stops_nobody(tmp_path: Path, kind: 
             with network.cut(away):
                 node.kill()
                 load.run_until_true(has_given_them_up, "the controller has given all brokers up")
-            # Whoever was given up last is the only one left in sync, and may be the one that was killed: then nobody
-            # else may lead. Eligible leader replicas (KIP-966) are there to do better.
-            nodes.start(node)
+            # Whoever was given up last may be the one that was killed. The one before is eligible (KIP-966), and leads.
             yield
+            nodes.start(node)
 
         chaos.create(nodes, replicas=[broker.number for broker in brokers])
         faults: dict[str, chaos.Fault] = {"gone": gone, "gone, and one is killed": gone_while_one_is_killed}
