@@ -84,6 +84,12 @@ impl Opening {
             self.snapshot_at = snapshot_at;
         } else {
             epochs.not_known_to_be_safe();
+            for (index, segment) in segments.iter().enumerate() {
+                let end = segments.get(index + 1).map_or(log_end, |next| next.base_offset());
+                if aborted.iter().any(|txn| (segment.base_offset()..end).contains(&txn.last_offset)) {
+                    segment.note_aborted();
+                }
+            }
         }
         producers.expire(self.options.now, self.options.config.producer_id_expiration_ms);
         let log = self.assemble(segments, producers, aborted, epochs, log_start, log_end)?;

@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::*;
-use crate::log::AppendError;
 use crate::log::fs::memory::{Fault, MemoryFs, choices};
+use crate::log::{AppendError, Origin};
+use crate::record::EndTxnMarker;
 
 /// What a test did and when it was safe.
 struct Story {
@@ -165,6 +166,31 @@ fn epochs_and_producers_of_a_closed_log_are_safe_wherever_power_is_lost_later() 
             let options = LogOptions { clean: true, ..options(&image, "/flights-0", small()) };
             let (log, _) = Log::open(options).unwrap();
             assert_eq!(told(&log), before, "killed before: {killed_before}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn aborted_transactions_of_a_closed_log_are_safe_wherever_power_is_lost_later() {
+    for killed_before in [false, true] {
+        let mut story = Story::new();
+        let producer = ProducerState { id: 9, epoch: 0, base_sequence: 0 };
+        let mut builder = BatchBuilder::new(BatchOptions { producer, transactional: true, ..BatchOptions::default() });
+        builder.append(NOW, None, Some(b"never"), std::iter::empty());
+        story.log.append_as_leader(builder.build().unwrap(), 0, NOW).unwrap();
+        let marker = EndTxnMarker { committed: false, coordinator_epoch: 0 }.build(NOW, 9, 0).unwrap();
+        story.log.append(marker, 0, Origin::Coordinator, NOW).unwrap();
+        if killed_before {
+            let fs: SharedFs = Arc::new(story.fs.clone());
+            story.log = open(&fs, small()).0;
+        }
+        story.log.close(NOW).unwrap();
+        for seed in 0..50 {
+            let image: SharedFs = Arc::new(story.fs.crash(story.fs.operations(), &mut choices(seed)));
+            let options = LogOptions { clean: true, ..options(&image, "/flights-0", small()) };
+            let (log, _) = Log::open(options).unwrap();
+            let aborted = log.reader().aborted_transactions(0, Offset::MAX);
+            assert_eq!(aborted.len(), 1, "killed before: {killed_before}, seed {seed}");
         }
     }
 }
