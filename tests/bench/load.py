@@ -1,13 +1,14 @@
 """What drives a broker in the benchmark: librdkafka in a process of its own. Prints one line of JSON.
 
 load.py produce BOOTSTRAP TOPIC COUNT SIZE BATCH_BYTES
-load.py flood BOOTSTRAP TOPIC SECONDS SIZE BATCH_BYTES
+load.py flood BOOTSTRAP TOPIC SIZE BATCH_BYTES, until its stdin ends
 load.py consume BOOTSTRAP TOPIC COUNT
 load.py tick BOOTSTRAP TOPIC SECONDS RATE
 load.py listen BOOTSTRAP TOPIC COUNT
 """
 
 import json
+import select
 import struct
 import sys
 import time
@@ -66,10 +67,10 @@ def produce(bootstrap: str, topic: str, count: int, size: int, batch: int) -> di
     return sent(bootstrap, topic, size, batch, lambda so_far: so_far < count)
 
 
-def flood(bootstrap: str, topic: str, seconds: int, size: int, batch: int) -> dict[str, float]:
-    """Produce for so many seconds."""
-    end = time.monotonic() + seconds
-    return sent(bootstrap, topic, size, batch, lambda _: time.monotonic() < end)
+def flood(bootstrap: str, topic: str, size: int, batch: int) -> dict[str, float]:
+    """Produce until stdin ends; says on stderr that it begins."""
+    print("begins", file=sys.stderr, flush=True)
+    return sent(bootstrap, topic, size, batch, lambda _: not select.select([sys.stdin], [], [], 0)[0])
 
 
 def messages(bootstrap: str, topic: str, offset: int, **settings: object) -> Iterator[list[object]]:
