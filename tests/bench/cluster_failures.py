@@ -158,7 +158,8 @@ def catching_up(folder: Path, sizes: Sizes) -> Figures:
         late.spawn()
         figures = {"three plain copy": copied, "three catch up": sizes.log * 1024 / 1e6 / until(caught_up)}
         figures["three live alone"] = alone = load(lambda: time.sleep(sizes.flood))
-        behind(sizes.log)
+        # The disk has to hold all of it three times, besides what was there before.
+        behind(sizes.log // 2)
         late.spawn()
         beside = load(lambda: until(caught_up))
         return figures | {"three live cost": (1 - beside / alone) * 100}
