@@ -3,8 +3,8 @@
 //! A [`Broker`] is made by [`Broker::open`] from a data dir, then told its address, and from then on takes frames
 //! ([`Broker::handle`]) until its shutdown begins. `handlers/` holds one file an API; what several of them need
 //! (finding a partition, making a topic) is here and in `topics`; `fetch_session` keeps what consumers asked for
-//! before, `follower_sessions` what followers did and `throttling` what they are not given yet, `groups` runs the group coordinator over its internal topic, and
-//! `background` does what is due from time to time.
+//! before, `follower_sessions` what followers did and `throttling` what they are not given yet, `groups` runs the group
+//! coordinator over its internal topic, and `background` does what is due from time to time.
 //!
 //! With others it is a cluster: `lifecycle` joins it and leaves it, `publisher` carries out what the metadata says,
 //! `to_controller` asks the active controller, and `controlling` is what that one does; `disk` is what becomes of it when its

@@ -55,7 +55,7 @@ def longest_gap(three: Three, topic: str, signal: str, seconds: float) -> float:
     producer.flush(PATIENCE)
     if signal == "STOP":
         three.signal(victim, "CONT")
-    return max(later - earlier for earlier, later in itertools.pairwise(moments))
+    return max(later - earlier for earlier, later in itertools.pairwise([started, *moments]))
 
 
 def hung(three: Three) -> Figures:
