@@ -354,7 +354,8 @@ pub(crate) struct Groups(Mutex<Vec<Arc<Group>>>);
 
 const GROUPS_LIMIT: usize = 16;
 
-/// Has `it`, which was sent, settled when it is done. Works without the GIL, for what takes records from the line.
+/// Has `it`, which was sent, settled when it is done. Works without the GIL and in the runtime's threads, for what takes
+/// records from the line; at the interpreter's end it does nothing.
 fn join(it: Py<AsyncDelivery>) {
     let (Ok(sent), Ok(awaiting)) = (it.get().sent.get(), runtime::awaiting()) else { return };
     let Some(Ok(sent)) = sent.get() else {

@@ -200,9 +200,10 @@ pub(crate) fn close_behind(it: Arc<impl Close + 'static>, within: Duration) {
 }
 
 /// Near the interpreter's end a thread that is still at work finds everything closed. It would tell stderr of that, and
-/// can do nothing about it: it sleeps instead. The thread that ends the interpreter does not.
+/// can do nothing about it: it sleeps instead. The thread that ends the interpreter does not, and neither do the runtime's
+/// own, which close what is open.
 pub(crate) fn sleep_if_ending() {
-    if ENDING.load(Ordering::Relaxed) && !ENDS.get() {
+    if ENDING.load(Ordering::Relaxed) && !ENDS.get() && Handle::try_current().is_err() {
         Python::attach(|py| {
             py.detach(|| {
                 loop {

@@ -149,6 +149,34 @@ def test_an_exit_with_open_objects_is_quiet_and_leaves_no_folder(left: str) -> N
         assert not os.path.exists(done.stdout.strip())
 
 
+def test_records_that_are_taken_from_a_line_while_the_interpreter_ends_do_not_keep_it() -> None:
+    script = """
+    import asyncio, atexit, os, threading, strandline as sl
+    cluster = sl.Cluster(config={"auto.create.topics.enable": "false"})
+    in_line = threading.Semaphore(0)
+
+    async def send():
+        sent = cluster.async_producer(linger_ms=0).send("late", b"v")
+        asyncio.get_running_loop().call_soon(in_line.release)
+        await sent
+
+    for _ in range(4 * os.cpu_count()):
+        threading.Thread(target=asyncio.run, args=(send(),), daemon=True).start()
+        in_line.acquire()
+    atexit.register(lambda: print(cluster.bootstrap_servers, flush=True))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        ending = process.stdout.readline().strip()
+        try:
+            sl.connect(ending).admin().create_topic("late")
+            _, told = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, told) == (0, "")
+
+
 def test_what_was_sent_is_written_before_the_interpreter_ends(cluster: sl.Cluster, topic: sl.Topic) -> None:
     script = """
     import sys, strandline as sl
