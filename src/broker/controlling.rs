@@ -30,6 +30,10 @@ use crate::metadata::{Image, MetadataRecord, ResourceType, plan};
 /// How many leaders change at once at most, as in Apache Kafka: each is a change that clients must hear of.
 const MOST_ELECTED_AT_ONCE: usize = 1_000;
 
+/// A controller that looks this much too late whether a session is over stood still itself (SIGSTOP, a debugger, a host that
+/// swaps), and the brokers' signs of life wait in its sockets.
+const STOOD_STILL: Duration = Duration::from_secs(1);
+
 /// The sessions of the brokers, while this node is the active controller.
 #[derive(Debug, Default)]
 pub(super) struct Controlling {
@@ -146,7 +150,13 @@ impl Broker {
         let live: Vec<NodeId> = live.into_iter().filter(|id| *id != self.node.id).collect();
         let timeout = u64::try_from(self.values().get(key::BROKER_SESSION_TIMEOUT_MS)).unwrap_or(0);
         let now = self.socket_clock.monotonic();
-        self.controlling.sessions.lock().begin(live.iter().copied(), Duration::from_millis(timeout), now);
+        {
+            let mut sessions = self.controlling.sessions.lock();
+            sessions.begin(live.iter().copied(), Duration::from_millis(timeout), now);
+            if let Some((id, silent)) = self.controller.last_heard_leader() {
+                sessions.silent_for(id, silent);
+            }
+        }
         // Whoever was before may have gone together with some of them.
         for id in live {
             self.probe_soon(id);
@@ -163,7 +173,17 @@ impl Broker {
                 () = due => {}
                 () = self.controlling.deadline.notified() => {}
             }
-            let expired = self.controlling.sessions.lock().take_expired(self.socket_clock.monotonic());
+            let expired = {
+                let mut sessions = self.controlling.sessions.lock();
+                let now = self.socket_clock.monotonic();
+                // A deadline is looked at when it comes: one that is long over was slept through.
+                let late = next.map_or(Duration::ZERO, |at| now.saturating_sub(at));
+                if late > STOOD_STILL {
+                    tracing::warn!(?late, "this controller stood still: the sessions of the brokers begin again");
+                    sessions.stood_still(now);
+                }
+                sessions.take_expired(now)
+            };
             for id in expired {
                 tracing::warn!(broker = id, "a broker was not heard of within broker.session.timeout.ms: it is fenced");
                 self.fence(id).await;

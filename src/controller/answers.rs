@@ -65,6 +65,7 @@ impl Controller {
         if let Err(code) = self.take(&request.way) {
             return refuse(code);
         }
+        let leader = request.way.sender_id;
         let request = match wire::read_append(&request) {
             Ok(request) => request,
             Err(error) => return refuse(unreadable(&error)),
@@ -72,7 +73,7 @@ impl Controller {
         match self.core.raft().append_entries(request).await {
             Ok(response) => {
                 if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
-                    self.core.hears();
+                    self.core.hears_leader(leader);
                 }
                 wire::tell_append_response(&response)
             }
@@ -86,6 +87,7 @@ impl Controller {
         if let Err(code) = self.take(&request.way) {
             return refuse(code);
         }
+        let leader = request.way.sender_id;
         let request = match wire::read_snapshot(&request) {
             Ok(request) => request,
             Err(error) => return refuse(unreadable(&error)),
@@ -94,7 +96,7 @@ impl Controller {
         match self.core.raft().install_snapshot(request).await {
             Ok(response) => {
                 if response.vote == vote {
-                    self.core.hears();
+                    self.core.hears_leader(leader);
                 }
                 QuorumSnapshotResponse { vote: wire::tell_vote(&response.vote), ..Default::default() }
             }

@@ -103,6 +103,8 @@ struct Core {
     heard: Notify,
     /// When that was.
     heard_at: Mutex<Duration>,
+    /// The last other node that was heard to lead, and when.
+    heard_leader: Mutex<Option<(NodeId, Duration)>>,
     /// Held over deciding, writing and applying, so that wishes come one after another.
     turn: Arc<tokio::sync::Mutex<()>>,
     /// Held by who changes who votes and who observes: openraft refuses a second one meanwhile.
@@ -159,6 +161,7 @@ impl Controller {
             ),
             heard: Notify::new(),
             heard_at: Mutex::default(),
+            heard_leader: Mutex::default(),
             bootstrap: Mutex::new(is_first_voter.then(bootstrap)),
             turn: Arc::default(),
             members: tokio::sync::Mutex::default(),
@@ -229,6 +232,12 @@ impl Controller {
         self.core.leadership.subscribe()
     }
 
+    /// Which other node was the last that this one heard as the leader, and how long ago.
+    pub fn last_heard_leader(&self) -> Option<(NodeId, Duration)> {
+        let heard = *self.core.heard_leader.lock();
+        heard.map(|(id, at)| (id, self.core.clock.monotonic().saturating_sub(at)))
+    }
+
     /// Hears of all that is applied here from now on, beginning with [`Applied::Snapshot`]: look at the whole image first.
     pub fn subscribe(&self) -> mpsc::UnboundedReceiver<Applied> {
         self.core.state.subscribe()
@@ -285,6 +294,12 @@ impl Core {
     fn hears(&self) {
         *self.heard_at.lock() = self.clock.monotonic();
         self.heard.notify_one();
+    }
+
+    /// Takes note that a leader has spoken that this node takes.
+    fn hears_leader(&self, id: NodeId) {
+        *self.heard_leader.lock() = Some((id, self.clock.monotonic()));
+        self.hears();
     }
 
     async fn carry_out<T>(

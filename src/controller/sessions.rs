@@ -1,9 +1,10 @@
 //! Which brokers are alive, as far as the active controller knows: when it last heard of each.
 //!
 //! A broker has a session from its last sign of life on, for `broker.session.timeout.ms`. When that is over it is fenced.
-//! Who takes office knows of no signs of life yet, so it gives everybody a whole session. A broker that was seen to be
-//! gone (its connection broke, and nobody listens where it did) has no session any more, however young its last one was; and
-//! one whose connection broke need not be waited for by another start of it.
+//! Who takes office knows of no signs of life yet, so it gives everybody a whole session; but the node whose office it takes
+//! was heard of, as the leader, until it was given up: its session began then. A broker that was seen to be gone (its
+//! connection broke, and nobody listens where it did) has no session any more, however young its last one was; and one whose
+//! connection broke need not be waited for by another start of it.
 //!
 //! Pure: time is an argument, and nothing is sent from here.
 
@@ -27,6 +28,20 @@ impl Sessions {
         self.timeout = timeout;
         self.heard = brokers.into_iter().map(|id| (id, now)).collect();
         self.broken.clear();
+    }
+
+    /// One of them was last heard of before that. As it could tell nobody of itself meanwhile, half a session is left to it in
+    /// any case.
+    pub fn silent_for(&mut self, id: NodeId, silent: Duration) {
+        if let Some(heard) = self.heard.get_mut(&id) {
+            *heard = heard.saturating_sub(silent.min(self.timeout / 2));
+        }
+    }
+
+    /// This controller stood still itself until `now`, and has not read yet what it was told meanwhile: all sessions begin
+    /// again.
+    pub fn stood_still(&mut self, now: Duration) {
+        self.heard.values_mut().for_each(|heard| *heard = now);
     }
 
     /// A sign of life.
@@ -87,6 +102,27 @@ mod tests {
         assert_eq!(sessions.next_deadline(), Some(114 * SECOND));
         assert_eq!(sessions.take_expired(200 * SECOND), [2]);
         assert_eq!(sessions.next_deadline(), None);
+    }
+
+    #[test]
+    fn who_led_before_has_its_session_from_its_last_word_on() {
+        let mut sessions = Sessions::default();
+        sessions.begin([1, 2], 10 * SECOND, 100 * SECOND);
+        sessions.silent_for(1, SECOND);
+        sessions.silent_for(3, SECOND);
+        assert_eq!(sessions.take_expired(109 * SECOND), [1]);
+        sessions.silent_for(2, 60 * SECOND);
+        assert!(sessions.is_alive(2, 104 * SECOND));
+        assert_eq!(sessions.take_expired(105 * SECOND), [2]);
+    }
+
+    #[test]
+    fn nobodys_session_runs_while_the_controller_stands_still() {
+        let mut sessions = Sessions::default();
+        sessions.begin([1], 9 * SECOND, 100 * SECOND);
+        sessions.stood_still(120 * SECOND);
+        assert!(sessions.take_expired(128 * SECOND).is_empty());
+        assert_eq!(sessions.take_expired(129 * SECOND), [1]);
     }
 
     #[test]

@@ -32,8 +32,9 @@ def longest_gap(three: Three, topic: str, signal: str, seconds: float) -> float:
         "linger.ms": 0,
     }
     if signal == "STOP":
-        # Else it waits for a minute for who says nothing, whatever the brokers do.
+        # Else it waits for a minute for who says nothing, and asks who leads only then, whatever the brokers do.
         settings["socket.timeout.ms"] = 1000
+        settings["topic.metadata.refresh.interval.ms"] = 500
     producer = Producer(settings)
     moments: list[float] = []
     # It has found the leader, and has its id, before anything is counted.

@@ -77,7 +77,10 @@ CLUSTER_ROWS = [
     Row("three killed", "leader killed (kill -9), default settings: longest gap between acknowledgements", "s", "<= 1"),
     Row("three killed inside", "the same in one process", "s", "<= 0.5"),
     Row(
-        "three hung", "leader hangs (SIGSTOP), `socket.timeout.ms=1000`: longest gap", "s", "<= 10: session timeout + 1"
+        "three hung",
+        "leader hangs (SIGSTOP), `socket.timeout.ms=1000`, metadata every 0.5 s: longest gap",
+        "s",
+        "<= 10: session timeout + 1",
     ),
     Row("three controller", "active controller killed: until another has made a topic", "s", "<= 1"),
     Row("three create", "{partitions:,} partitions: create, until all are led", "s", "<= 10"),
