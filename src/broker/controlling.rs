@@ -30,6 +30,9 @@ use crate::metadata::{Image, MetadataRecord, ResourceType, plan};
 /// How many leaders change at once at most, as in Apache Kafka: each is a change that clients must hear of.
 const MOST_ELECTED_AT_ONCE: usize = 1_000;
 
+/// How long it waits after a broker could not be fenced, before it tries again.
+const FENCING_REST: Duration = Duration::from_millis(100);
+
 /// A controller that looks this much too late whether a session is over stood still itself (SIGSTOP, a debugger, a host that
 /// swaps), and the brokers' signs of life wait in its sockets.
 const STOOD_STILL: Duration = Duration::from_secs(1);
@@ -240,10 +243,20 @@ impl Broker {
         }
     }
 
+    /// Fences a broker, whose session is over: nothing else would do it later, so it is tried until it is done.
     async fn fence(&self, id: NodeId) {
-        let fenced = self.change(move |image: &Image| Ok(((), plan::fence_broker(image, id))), false).await;
-        if let Err(refusal) = fenced {
+        let fence = move |image: &Image| Ok(((), plan::fence_broker(image, id)));
+        while let Err(refusal) = self.change(fence, false).await {
             tracing::warn!(broker = id, %refusal, "a broker could not be fenced");
+            tokio::select! {
+                () = async { self.socket_clock.sleep(FENCING_REST).await } => {}
+                () = self.shutdown.begun() => return,
+            }
+            if !self.is_active_controller()
+                || self.controlling.sessions.lock().is_alive(id, self.socket_clock.monotonic())
+            {
+                return;
+            }
         }
     }
 }
