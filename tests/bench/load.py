@@ -34,7 +34,7 @@ def sent(bootstrap: str, topic: str, size: int, batch: int, goes_on: Callable[[i
             "enable.idempotence": False,
             "batch.size": batch,
             "linger.ms": 5,
-            "queue.buffering.max.messages": 1_000_000,
+            "queue.buffering.max.messages": 200_000,
             "queue.buffering.max.kbytes": 512 << 10,
             "delivery.report.only.error": True,
         }
