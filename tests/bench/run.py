@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "tests" / "peers"))
 
 from cluster import cluster  # noqa: E402
 from measures import FULL, MEASURES, QUICK, Figures, Start  # noqa: E402
-from process import raise_file_limit  # noqa: E402
+from process import raise_file_limit, touch_memory  # noqa: E402
 
 from support.brokers import SERVER_JVM, Broker, start_kafka, start_strandline  # noqa: E402
 
@@ -244,7 +244,9 @@ def main() -> int:
     found: dict[str, Figures] = {name: {} for name in names}
     failed = 0
     # Folders go at the very end: ext4 is slow to make files for minutes after it unlinked many thousands.
-    folders: list[Path] = []
+    folders = [Path(tempfile.mkdtemp(prefix="bench-memory-"))]
+    if not chosen.quick:
+        touch_memory(folders[0] / "hole")
     for measure in chosen.only.split(","):
         for name in names:
             folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
