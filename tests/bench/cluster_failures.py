@@ -14,7 +14,7 @@ from cluster_load import PATIENCE, QUIET, Three, create, leader, parts
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from measures import LOAD, Figures, Sizes, told
-from process import raise_file_limit
+from process import raise_file_limit, touch_memory
 
 import strandline as sl
 from support.nodes import Nodes
@@ -159,6 +159,7 @@ def catching_up(folder: Path, sizes: Sizes) -> Figures:
 
         behind(sizes.log)
         copied = copy_rate(nodes.all[0].data_dir / "missed-0", folder / "copy")
+        touch_memory(folder / "hole")
         late.spawn()
         figures = {"three plain copy": copied, "three catch up": sizes.log * 1024 / 1e6 / until(caught_up)}
         figures["three live alone"] = alone = load(lambda: time.sleep(sizes.flood))

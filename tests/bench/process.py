@@ -5,7 +5,7 @@ import resource
 from pathlib import Path
 
 # What is left free for processes to grow into.
-FREE = 1 << 30
+FREE = 256 << 20
 STEP = 16 << 20
 
 

@@ -244,13 +244,13 @@ def main() -> int:
     found: dict[str, Figures] = {name: {} for name in names}
     failed = 0
     # Folders go at the very end: ext4 is slow to make files for minutes after it unlinked many thousands.
-    folders = [Path(tempfile.mkdtemp(prefix="bench-memory-"))]
-    if not chosen.quick:
-        touch_memory(folders[0] / "hole")
+    folders: list[Path] = []
     for measure in chosen.only.split(","):
         for name in names:
             folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
             folders.append(folder)
+            if not chosen.quick:
+                touch_memory(folder / "hole")
             try:
                 if measure == CLUSTER:
                     figures = cluster(name, folder, sizes)
