@@ -3,7 +3,8 @@
 //! [`Fetchers`] knows which partition is fetched of whom, and tells the task of that leader. A task asks, waits for the
 //! answer, gives each partition what came for it, and asks again; what to ask for is its [`FetchPlan`]'s to say. Where
 //! something new is to be fetched while the leader waits for records, that is asked for behind, and the leader waits no
-//! longer. Where a leader cannot be reached, or refuses, the partitions rest for `replica.fetch.backoff.ms`: the next image will tell more.
+//! longer. What is far behind does not take all of the processor: the task rests as long as it worked for that. Where a leader
+//! cannot be reached, or refuses, the partitions rest for `replica.fetch.backoff.ms`: the next image will tell more.
 //!
 //! How a leader is reached is behind [`Leaders`]: over a connection ([`link`](super::link)), or in a test by a call.
 
@@ -173,6 +174,7 @@ impl State {
                 lost: lost.clone(),
                 plan: FetchPlan::new(rules.limits),
                 partitions: HashMap::new(),
+                owed: Duration::ZERO,
             };
             rules.shutdown.spawn(task.run());
             fetcher
@@ -183,6 +185,9 @@ impl State {
 
 /// How many requests of one task may be without an answer.
 const MOST_FLYING: usize = 4;
+
+/// Shorter rests are put together, for clocks do not tell less well.
+const SHORTEST_REST: Duration = Duration::from_millis(2);
 
 /// A request without an answer.
 struct Flight<'a> {
@@ -227,6 +232,8 @@ struct Task {
     lost: Arc<LostLeaders>,
     plan: FetchPlan,
     partitions: HashMap<Key, Arc<Partition>>,
+    /// How long it has worked for partitions that lag, and not rested for that yet.
+    owed: Duration,
 }
 
 impl Task {
@@ -266,10 +273,19 @@ impl Task {
                     if let Some((number, answer)) = answer && !self.answered(number, answer).await {
                         flying.clear();
                     }
+                    self.rest_from_catching_up().await;
                 }
                 () = fetcher.changed.notified() => {}
                 () = self.quota_free() => {}
             }
+        }
+    }
+
+    /// Who catches up rests as long as it has worked, so that those who write and read now have the processor too. The busier
+    /// the machine, the longer it works for the same, and rests.
+    async fn rest_from_catching_up(&mut self) {
+        if self.owed >= SHORTEST_REST {
+            self.rules.waits.sleep(std::mem::take(&mut self.owed)).await;
         }
     }
 
@@ -393,9 +409,14 @@ impl Task {
                     log_start_offset: data.log_start_offset,
                 };
                 let (bytes, high_watermark) = (given.records.len(), given.high_watermark);
+                let begun = self.rules.waits.monotonic();
                 let result = partition.append_given(&at, given, now);
                 if let Ok(position) = &result {
-                    self.plan.lags(key, high_watermark.saturating_sub(position.offset), bytes > 0);
+                    let lag = high_watermark.saturating_sub(position.offset);
+                    self.plan.lags(key, lag, bytes > 0);
+                    if lag > 0 {
+                        self.owed += self.rules.waits.monotonic().saturating_sub(begun);
+                    }
                     if partition.is_throttled_as_follower() {
                         self.rules.throttles.follower.record(bytes, self.rules.clock.monotonic());
                     }

@@ -43,11 +43,10 @@ class Sizes:
     counted: int  # records that are counted without being read
     tests: int  # that a pytest run has
     awaited: int  # sends that are awaited together
-    flood: int  # seconds of a load that is then put beside a follower that catches up
 
 
-FULL = Sizes(2_000_000, 500_000, 20, 10_000, 4_000_000, 5_000, 3, 1_000_000, 3, 10_000_000, 50, 100_000, 5)
-QUICK = Sizes(100_000, 50_000, 3, 500, 100_000, 200, 1, 100_000, 1, 1_000_000, 5, 10_000, 1)
+FULL = Sizes(2_000_000, 500_000, 20, 10_000, 4_000_000, 5_000, 3, 1_000_000, 3, 10_000_000, 50, 100_000)
+QUICK = Sizes(100_000, 50_000, 3, 500, 100_000, 200, 1, 100_000, 1, 1_000_000, 5, 10_000)
 
 # Starts a broker of one kind on the data in a folder, which is made where it is not there.
 Start = Callable[[Path], Broker]
