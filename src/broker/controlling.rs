@@ -156,7 +156,7 @@ impl Broker {
         {
             let mut sessions = self.controlling.sessions.lock();
             sessions.begin(live.iter().copied(), Duration::from_millis(timeout), now);
-            if let Some((id, silent)) = self.controller.last_heard_leader() {
+            if let Some((id, silent)) = self.controller.take_predecessor() {
                 sessions.silent_for(id, silent);
             }
         }
@@ -166,6 +166,7 @@ impl Broker {
         }
         loop {
             let next = self.controlling.sessions.lock().next_deadline();
+            let begun = self.socket_clock.monotonic();
             let due = async {
                 match next {
                     Some(at) => self.socket_clock.sleep(at.saturating_sub(self.socket_clock.monotonic())).await,
@@ -179,8 +180,9 @@ impl Broker {
             let expired = {
                 let mut sessions = self.controlling.sessions.lock();
                 let now = self.socket_clock.monotonic();
-                // A deadline is looked at when it comes: one that is long over was slept through.
-                let late = next.map_or(Duration::ZERO, |at| now.saturating_sub(at));
+                // A deadline is looked at when it comes: one that is long over was slept through, unless it came while another
+                // broker was fenced.
+                let late = next.map_or(Duration::ZERO, |at| now.saturating_sub(at.max(begun)));
                 if late > STOOD_STILL {
                     tracing::warn!(?late, "this controller stood still: the sessions of the brokers begin again");
                     sessions.stood_still(now);

@@ -232,9 +232,10 @@ impl Controller {
         self.core.leadership.subscribe()
     }
 
-    /// Which other node was the last that this one heard as the leader, and how long ago.
-    pub fn last_heard_leader(&self) -> Option<(NodeId, Duration)> {
-        let heard = *self.core.heard_leader.lock();
+    /// Which other node was the last that this one heard as the leader since it was last asked this, and how long ago: whose
+    /// office it takes, where it leads by now.
+    pub fn take_predecessor(&self) -> Option<(NodeId, Duration)> {
+        let heard = self.core.heard_leader.lock().take();
         heard.map(|(id, at)| (id, self.core.clock.monotonic().saturating_sub(at)))
     }
 

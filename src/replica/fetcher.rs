@@ -186,7 +186,7 @@ impl State {
 /// How many requests of one task may be without an answer.
 const MOST_FLYING: usize = 4;
 
-/// Shorter rests are put together, for clocks do not tell less well.
+/// Shorter rests are put together: timers are not that fine.
 const SHORTEST_REST: Duration = Duration::from_millis(2);
 
 /// A request without an answer.

@@ -75,9 +75,10 @@ async fn a_leader_that_is_cut_off_is_replaced_and_what_it_wished_is_nowhere() {
     let (lonely, node) = (topic("lonely"), quorum.nodes[&old].clone());
     let wish = tokio::spawn(async move { node.propose(move |_| Ok(((), lonely))).await });
     let new = within(Duration::from_secs(1), quorum.leader(&others)).await;
-    let (heard, silent) = quorum.nodes[&new].last_heard_leader().unwrap();
+    let (heard, silent) = quorum.nodes[&new].take_predecessor().unwrap();
     let given_up = QuorumTiming::default().election.1;
     assert!(heard == old && silent >= given_up, "{heard} {silent:?}");
+    assert_eq!(quorum.nodes[&new].take_predecessor(), None);
     let mut known = quorum.nodes[&old].leader();
     soon(known.wait_for(|known| !known.is_us)).await.unwrap();
     make(&quorum.nodes[&new], "after").await.unwrap();
