@@ -3,8 +3,9 @@
 //! [`Fetchers`] knows which partition is fetched of whom, and tells the task of that leader. A task asks, waits for the
 //! answer, gives each partition what came for it, and asks again; what to ask for is its [`FetchPlan`]'s to say. Where
 //! something new is to be fetched while the leader waits for records, that is asked for behind, and the leader waits no
-//! longer. What is far behind does not take all of the processor: the task rests as long as it worked for that. Where a leader
-//! cannot be reached, or refuses, the partitions rest for `replica.fetch.backoff.ms`: the next image will tell more.
+//! longer. What lags does not take all of the machine: it [`Rests`], while the others are fetched on, and only as long as it
+//! comes nearer all the same. Where a leader cannot be reached, or refuses, the partitions rest
+//! for `replica.fetch.backoff.ms`: the next image will tell more.
 //!
 //! How a leader is reached is behind [`Leaders`]: over a connection ([`link`](super::link)), or in a test by a call.
 
@@ -23,6 +24,7 @@ use super::Partition;
 use super::error::FollowError;
 use super::following::{Given, Position};
 use super::lost::LostLeaders;
+use super::rests::{InSync, Rests};
 use super::session::{FetchLimits, FetchPlan, Key};
 use super::throttle::Throttles;
 use crate::common::clock::SharedClock;
@@ -91,6 +93,8 @@ struct State {
     /// `None` until they are started.
     rules: Option<Arc<FetcherRules>>,
     tasks: HashMap<(NodeId, i32), Arc<Fetcher>>,
+    /// What came for those in sync, of all leaders.
+    in_sync: Arc<InSync>,
     /// What is followed, of whom, and in which epoch.
     followed: HashMap<TopicPartition, (NodeId, LeaderEpoch, Arc<Partition>)>,
 }
@@ -174,7 +178,7 @@ impl State {
                 lost: lost.clone(),
                 plan: FetchPlan::new(rules.limits),
                 partitions: HashMap::new(),
-                owed: Duration::ZERO,
+                rests: Rests::new(self.in_sync.clone()),
             };
             rules.shutdown.spawn(task.run());
             fetcher
@@ -186,12 +190,11 @@ impl State {
 /// How many requests of one task may be without an answer.
 const MOST_FLYING: usize = 4;
 
-/// Shorter rests are put together: timers are not that fine.
-const SHORTEST_REST: Duration = Duration::from_millis(2);
-
 /// A request without an answer.
 struct Flight<'a> {
     number: u64,
+    /// Whether it asks for what lags, which the leader has.
+    catches_up: bool,
     asking: Asking<'a, FetchResponse>,
     answer: Option<Result<FetchResponse, LinkError>>,
 }
@@ -232,8 +235,7 @@ struct Task {
     lost: Arc<LostLeaders>,
     plan: FetchPlan,
     partitions: HashMap<Key, Arc<Partition>>,
-    /// How long it has worked for partitions that lag, and not rested for that yet.
-    owed: Duration,
+    rests: Rests,
 }
 
 impl Task {
@@ -246,7 +248,7 @@ impl Task {
     }
 
     async fn work(&mut self) {
-        let (link, fetcher) = (self.link.clone(), self.fetcher.clone());
+        let link = self.link.clone();
         // Requests that are not answered yet, in their order.
         let mut flying: VecDeque<Flight<'_>> = VecDeque::new();
         loop {
@@ -254,14 +256,17 @@ impl Task {
             let now = self.rules.waits.monotonic();
             let (quota, clock) = (&self.rules.throttles.follower, &self.rules.clock);
             self.plan.hold_back(|| quota.free_at(clock.monotonic()).is_some());
-            if flying.is_empty() || (flying.len() < MOST_FLYING && self.plan.has_more()) {
+            // What lags would be in the answer to a second request as well: it went out before the first had its own.
+            let may_follow = flying.len() < MOST_FLYING && !flying.iter().any(|flight| flight.catches_up);
+            if flying.is_empty() || (may_follow && self.plan.has_more(now)) {
                 let own = (self.rules.local, (self.rules.local_epoch)());
                 match self.plan.request(own, now) {
                     Some((number, request)) => {
-                        flying.push_back(Flight { number, asking: link.fetch(request), answer: None });
+                        let catches_up = self.plan.catches_up();
+                        flying.push_back(Flight { number, catches_up, asking: link.fetch(request), answer: None });
                     }
                     None if flying.is_empty() => {
-                        self.wait(now).await;
+                        self.more_may_be_asked(now).await;
                         continue;
                     }
                     None => {}
@@ -273,24 +278,22 @@ impl Task {
                     if let Some((number, answer)) = answer && !self.answered(number, answer).await {
                         flying.clear();
                     }
-                    self.rest_from_catching_up().await;
+                    self.rest_from_catching_up();
                 }
-                () = fetcher.changed.notified() => {}
-                () = self.quota_free() => {}
+                () = self.more_may_be_asked(now) => {}
             }
         }
     }
 
-    /// Who catches up rests as long as it has worked, so that those who write and read now have the processor too. The busier
-    /// the machine, the longer it works for the same, and rests.
-    async fn rest_from_catching_up(&mut self) {
-        if self.owed >= SHORTEST_REST {
-            self.rules.waits.sleep(std::mem::take(&mut self.owed)).await;
+    /// Leaves the machine to others for a while, where it has worked long enough for what lags.
+    fn rest_from_catching_up(&mut self) {
+        if let Some(rest) = self.rests.due(self.plan.lagging()) {
+            self.plan.rest_from_catching_up(self.rules.waits.monotonic() + rest);
         }
     }
 
-    /// Waits until something is to be fetched.
-    async fn wait(&self, now: Duration) {
+    /// Waits until there may be something else to ask for.
+    async fn more_may_be_asked(&self, now: Duration) {
         let rested = async {
             match self.plan.next_rested() {
                 Some(at) => self.rules.waits.sleep(at.saturating_sub(now)).await,
@@ -413,9 +416,11 @@ impl Task {
                 let result = partition.append_given(&at, given, now);
                 if let Ok(position) = &result {
                     let lag = high_watermark.saturating_sub(position.offset);
-                    self.plan.lags(key, lag, bytes > 0);
-                    if lag > 0 {
-                        self.owed += self.rules.waits.monotonic().saturating_sub(begun);
+                    let comes_nearer = self.plan.lags(key, lag, position.offset - at.offset);
+                    if lag <= 0 {
+                        self.rests.came_in_sync(bytes);
+                    } else if comes_nearer {
+                        self.rests.worked(self.rules.waits.monotonic().saturating_sub(begun), bytes);
                     }
                     if partition.is_throttled_as_follower() {
                         self.rules.throttles.follower.record(bytes, self.rules.clock.monotonic());

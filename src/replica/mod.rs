@@ -24,6 +24,7 @@ mod manager;
 mod partition;
 mod quota;
 mod reading;
+mod rests;
 mod roles;
 mod session;
 mod surroundings;

@@ -12,6 +12,9 @@
 //! A partition whose fetch failed rests, and is left out of the session meanwhile; one whose log failed is not fetched until
 //! it is followed anew. One that is throttled is held back, and left out too, while the follower's quota is exceeded
 //! ([`FetchPlan::hold_back`]), unless it had all that is safe when records came for it last.
+//!
+//! Those that lag may be left out for a while ([`FetchPlan::rest_from_catching_up`]), so that a task that catches up leaves
+//! the machine to others; what has all that is safe is fetched on.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -82,8 +85,8 @@ struct Followed {
     rests: u32,
     /// Whether it is held back.
     is_held: bool,
-    /// Whether it had all that is safe when records came last.
-    is_in_sync: Option<bool>,
+    /// How far it was behind what is safe when records came last.
+    lag: Option<Offset>,
 }
 
 impl Followed {
@@ -118,6 +121,10 @@ pub(super) struct FetchPlan {
     throttled: HashSet<Key>,
     /// How many are held back now.
     held: usize,
+    /// Those that were behind what is safe when records came last.
+    lagging: HashSet<Key>,
+    /// Until when these rest, if they do.
+    lagging_rest_until: Option<Duration>,
 }
 
 impl FetchPlan {
@@ -133,6 +140,8 @@ impl FetchPlan {
             resting: BTreeMap::new(),
             throttled: HashSet::new(),
             held: 0,
+            lagging: HashSet::new(),
+            lagging_rest_until: None,
         }
     }
 
@@ -148,7 +157,7 @@ impl FetchPlan {
             rests_until: None,
             rests: 0,
             is_held: false,
-            is_in_sync: None,
+            lag: None,
         };
         self.followed.insert(key, followed);
         self.changed.push(key);
@@ -160,6 +169,7 @@ impl FetchPlan {
     /// Fetches a partition no more; tells whether the session still has it.
     pub(super) fn leave(&mut self, key: Key) -> bool {
         self.throttled.remove(&key);
+        self.lagging.remove(&key);
         let Some(left) = self.followed.remove(&key) else { return false };
         self.held -= usize::from(left.is_held);
         if left.in_session {
@@ -177,11 +187,44 @@ impl FetchPlan {
         }
     }
 
-    /// Records came for a partition, or nothing: it lags behind what is safe by this much now.
-    pub(super) fn lags(&mut self, key: Key, lag: Offset, has_grown: bool) {
-        if let Some(followed) = self.followed.get_mut(&key).filter(|known| has_grown || known.is_in_sync.is_none()) {
-            followed.is_in_sync = Some(lag <= 0);
+    /// So many records came for a partition, or none: it is behind what is safe by `lag` now. Tells whether it comes nearer
+    /// by that: less than half as many were written meanwhile.
+    pub(super) fn lags(&mut self, key: Key, lag: Offset, came: Offset) -> bool {
+        let Some(followed) = self.followed.get_mut(&key).filter(|known| came > 0 || known.lag.is_none()) else {
+            return false;
+        };
+        let before = followed.lag.replace(lag);
+        if lag > 0 {
+            self.lagging.insert(key);
+        } else {
+            self.lagging.remove(&key);
         }
+        before.is_some_and(|before| before - lag > came / 2)
+    }
+
+    /// Whether the next request asks for what lags.
+    pub(super) fn catches_up(&self) -> bool {
+        self.lagging_rest_until.is_none() && !self.lagging.is_empty()
+    }
+
+    /// How many lag.
+    pub(super) fn lagging(&self) -> usize {
+        self.lagging.len()
+    }
+
+    /// Leaves out until then what lags.
+    pub(super) fn rest_from_catching_up(&mut self, until: Duration) {
+        let lagging: Vec<Key> = self.lagging.iter().copied().collect();
+        for key in lagging {
+            if let Some(followed) = self.followed.get_mut(&key).filter(|known| known.rests_until.is_none()) {
+                followed.rests_until = Some(until);
+                if std::mem::take(&mut followed.in_session) {
+                    self.left.insert(key);
+                }
+                self.resting.entry(until).or_default().push(key);
+            }
+        }
+        self.lagging_rest_until = Some(until);
     }
 
     /// Holds back what is throttled and lags, where the quota `is_exceeded`; lets it go on, where it is not.
@@ -194,7 +237,7 @@ impl FetchPlan {
             return;
         }
         for key in self.throttled.iter().copied().collect::<Vec<_>>() {
-            let lags = self.followed.get(&key).is_some_and(|followed| followed.is_in_sync != Some(true));
+            let lags = self.followed.get(&key).is_some_and(|followed| followed.lag.is_none_or(|lag| lag > 0));
             self.hold(key, is_exceeded && lags);
         }
     }
@@ -258,7 +301,8 @@ impl FetchPlan {
     }
 
     /// Whether another request may go out before the last one is answered, and has something to tell.
-    pub(super) fn has_more(&self) -> bool {
+    pub(super) fn has_more(&mut self, now: Duration) -> bool {
+        self.end_rests(now);
         let ready = |key| self.followed.get(key).is_some_and(Followed::is_ready);
         self.session.0 != 0 && (!self.left.is_empty() || self.changed.iter().any(ready))
     }
@@ -340,6 +384,7 @@ impl FetchPlan {
     }
 
     fn end_rests(&mut self, now: Duration) {
+        self.lagging_rest_until = self.lagging_rest_until.filter(|until| *until > now);
         while let Some(entry) = self.resting.first_entry().filter(|entry| *entry.key() <= now) {
             for key in entry.remove() {
                 // It may have been followed anew, or rest again, since.

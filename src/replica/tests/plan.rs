@@ -154,13 +154,13 @@ fn a_new_partition_is_asked_for_behind_a_request_that_waits() {
     // The leader is not to wait with the first: nothing can go out before its answer.
     assert_eq!(ask(&mut plan, START).unwrap().max_wait_ms, 0);
     plan.follow(B, at(0), false);
-    assert!(!plan.has_more());
+    assert!(!plan.has_more(START));
     plan.answered(ErrorCode::NONE, 77).unwrap();
     let waits = ask(&mut plan, START).unwrap();
     assert_eq!((waits.max_wait_ms, named(&waits)), (500, vec![(B, 0)]));
-    assert!(!plan.has_more());
+    assert!(!plan.has_more(START));
     plan.follow(C, at(0), false);
-    assert!(plan.has_more());
+    assert!(plan.has_more(START));
     let behind = ask(&mut plan, START).unwrap();
     assert_eq!((behind.session_epoch, named(&behind)), (2, vec![(C, 0)]));
     // The answer to the first has records of A. Those in the answer to the second are the same: it went out before.
@@ -199,15 +199,15 @@ fn what_is_throttled_and_lags_is_left_out_while_the_quota_is_exceeded() {
     plan.follow(A, at(0), true);
     plan.follow(C, at(0), true);
     in_session(&mut plan);
-    plan.lags(A, 0, true);
-    plan.lags(C, 9, true);
+    plan.lags(A, 0, 1);
+    plan.lags(C, 9, 1);
     plan.moved(C, at(5));
     let without = ask_under_quota(&mut plan, true).unwrap();
     assert_eq!((named(&without), left(&without)), (vec![], vec![C]));
     assert!(plan.holds_back());
     // Nothing is new of it while it is held back.
     plan.moved(C, at(6));
-    assert!(!plan.has_more());
+    assert!(!plan.has_more(START));
     let again = ask_under_quota(&mut plan, true).unwrap();
     assert_eq!((named(&again), left(&again)), (vec![], vec![]));
     let with = ask_under_quota(&mut plan, false).unwrap();
@@ -234,7 +234,7 @@ fn an_answer_on_its_way_is_still_for_what_is_held_back_since() {
     plan.hold_back(|| true);
     assert_eq!(plan.was_asked(A, number), Some(at(0)));
     // It has brought it up to what is safe.
-    plan.lags(A, -1, true);
+    plan.lags(A, -1, 1);
     plan.moved(A, at(4));
     plan.hold_back(|| true);
     assert!(!plan.holds_back());
@@ -245,12 +245,12 @@ fn an_answer_on_its_way_is_still_for_what_is_held_back_since() {
 fn only_records_tell_whether_a_replica_lags() {
     let mut plan = plan(&[]);
     plan.follow(A, at(0), true);
-    plan.lags(A, 0, false);
+    plan.lags(A, 0, 0);
     // A leader that withholds records tells a high watermark all the same; who was in sync is to have its records.
-    plan.lags(A, 7, false);
+    plan.lags(A, 7, 0);
     plan.hold_back(|| true);
     assert!(!plan.holds_back());
-    plan.lags(A, 7, true);
+    plan.lags(A, 7, 1);
     plan.hold_back(|| true);
     assert!(plan.holds_back());
 }
@@ -265,4 +265,55 @@ fn what_is_throttled_no_more_goes_on() {
     assert_eq!(named(&ask_under_quota(&mut plan, true).unwrap()), [(A, 0)]);
     plan.leave(B);
     assert!(!plan.holds_back());
+}
+
+#[test]
+fn what_lags_rests_while_others_are_fetched_on() {
+    let mut plan = plan(&[A, B]);
+    in_session(&mut plan);
+    assert!(!plan.catches_up());
+    plan.lags(A, 90, 10);
+    plan.lags(B, 0, 10);
+    plan.moved(A, at(10));
+    plan.moved(B, at(10));
+    assert!(plan.catches_up());
+
+    let rested = START + Duration::from_millis(4);
+    plan.rest_from_catching_up(rested);
+    let without = ask(&mut plan, START).unwrap();
+    assert_eq!((named(&without), left(&without), plan.catches_up()), (vec![(B, 10)], vec![A], false));
+    plan.answered(ErrorCode::NONE, 77).unwrap();
+    // Its rest ends while the leader waits for records of the other one.
+    assert_eq!((plan.has_more(START), plan.next_rested()), (false, Some(rested)));
+    assert!(plan.has_more(rested) && plan.catches_up());
+    let with = ask(&mut plan, rested).unwrap();
+    assert_eq!((named(&with), left(&with)), (vec![(A, 10)], vec![]));
+    // It has all that is safe, and there is nothing to rest from.
+    plan.lags(A, 0, 90);
+    assert!(!plan.catches_up());
+}
+
+#[test]
+fn what_would_never_be_there_does_not_rest() {
+    let mut plan = plan(&[A]);
+    in_session(&mut plan);
+    // How much was written meanwhile is not known yet.
+    assert!(!plan.lags(A, 100, 10));
+    assert!(plan.lags(A, 90, 10) && plan.lags(A, 84, 10));
+    // Five were written and ten came; then twelve.
+    assert!(!plan.lags(A, 79, 10) && !plan.lags(A, 81, 10));
+    assert!(plan.lags(A, 71, 10));
+    // A leader that withholds records tells nothing of that.
+    assert!(!plan.lags(A, 50, 0));
+}
+
+#[test]
+fn who_is_followed_no_more_or_anew_does_not_lag() {
+    let mut plan = plan(&[A, B, C]);
+    for key in [A, B, C] {
+        plan.lags(key, 9, 1);
+    }
+    plan.leave(A);
+    plan.follow(B, at(0), false);
+    assert_eq!(plan.lagging(), 1);
 }
