@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, PartitionMetadata
-from measures import LOAD, Figures, Sizes, told
+from measures import LOAD, TABLES, Figures, Sizes, told
 from process import cpu_seconds, resident_mib
 
 from support.brokers import SERVER_JVM
@@ -105,11 +106,13 @@ def starting(kind: str, folder: Path) -> Figures:
         return {"three start": seconds * 1e3, "three resident": sum(map(resident_mib, three.pids().values()))}
 
 
-def produced(three: Three, topic: str, count: int, size: int, batch: int) -> Figures:
+def produced(three: Three, topic: str, count: int, size: int, client: Path, *batch: int) -> Figures:
     """Produce with acks=all, and tell what it cost all brokers together."""
     create(three, topic)
+    # Else the system still writes what the step before produced.
+    os.sync()
     before = three.cpu()
-    figures = told(LOAD, "produce", three.bootstrap, topic, count, size, batch)
+    figures = told(client, "produce", three.bootstrap, topic, count, size, *batch)
     cpu = (three.cpu() - before) / (count * size / 1e9)
     return {"cpu": cpu, "rate": figures["mb_per_second"], "client": figures["client_cores"]}
 
@@ -129,15 +132,16 @@ def latency(three: Three, seconds: int) -> Figures:
 
 def loaded(kind: str, three: Three, sizes: Sizes) -> Figures:
     """What producing costs all brokers, and how old a record is when it is read."""
-    produced(three, "warm", sizes.produced // 16, 1024, 1_000_000)
+    produced(three, "warm", sizes.produced // 16, 1024, LOAD, 1_000_000)
     figures: Figures = {}
-    for name, count, size, batch in (
-        ("1 KiB", sizes.produced // 4, 1024, 1_000_000),
-        ("16 KiB batches", sizes.small_batches // 8, 1024, 16 << 10),
-        # Enough of them that the first second does not make the figure.
-        ("100 B", sizes.produced * 2, 100, 1_000_000),
+    # Of small records so many that the first second does not make the figure.
+    for name, count, size, client, *batch in (
+        ("1 KiB", sizes.produced // 4, 1024, LOAD, 1_000_000),
+        ("16 KiB batches", sizes.small_batches // 8, 1024, LOAD, 16 << 10),
+        ("100 B", sizes.produced * 2, 100, LOAD, 1_000_000),
+        ("table", sizes.produced * 2, 100, TABLES),
     ):
-        told_of = produced(three, name.replace(" ", "-"), count, size, batch)
+        told_of = produced(three, name.replace(" ", "-"), count, size, client, *batch)
         figures |= {f"three {name} {figure}": value for figure, value in told_of.items()}
     if kind == "strandline":
         # Three of Kafka's on two cores fall behind this rate: they would be waited for without an end.

@@ -4,6 +4,7 @@ tables.py load BOOTSTRAP TOPIC COUNT SIZE        fills a topic for `read`
 tables.py read CLIENT BOOTSTRAP TOPIC COUNT SIZE megabytes of values a second, from a topic to a table of pyarrow
 tables.py inside COUNT SIZE                      the same and more, from a cluster in this process
 tables.py send CLIENT COUNT SIZE                 million rows a second from a table to a cluster in this process
+tables.py produce BOOTSTRAP TOPIC COUNT SIZE     megabytes of values a second, from a table to all replicas of a topic
 tables.py json COUNT                             million rows of JSON to typed columns, a second of one core
 tables.py count COUNT                            milliseconds to count the records of a topic
 tables.py fixture COUNT                          milliseconds that a test waits for its topic and a record through it
@@ -163,6 +164,19 @@ def send(client: str, count: int, size: int) -> dict[str, float]:
         return {"send": best(run) / 1e6, "send defaults": best(lambda: run(batch_size=16384, linger_ms=0)) / 1e6}
 
 
+def produce(bootstrap: str, topic: str, count: int, size: int) -> dict[str, float]:
+    """From a table to the acknowledgement of its last record by all replicas, once, and what this process used."""
+    table = payload(count, size)
+    with sl.connect(bootstrap) as client, client.producer(PRODUCER, batch_size=1_000_000) as producer:
+        producer.send_table(topic, table[:1], value="value")
+        start, used = time.perf_counter(), time.process_time()
+        sent = producer.send_table(topic, table, value="value")
+        seconds = time.perf_counter() - start
+        cores = (time.process_time() - used) / seconds
+    assert sent.rows == count, sent
+    return {"mb_per_second": count * size / 1e6 / seconds, "client_cores": cores}
+
+
 def typed_json(count: int) -> dict[str, float]:
     """Rows of a flight each, about 235 bytes, with the schema given."""
     fields = {
@@ -249,6 +263,7 @@ def main(command: str, *arguments: str) -> dict[str, float]:
         "read": read,
         "inside": inside,
         "send": send,
+        "produce": produce,
         "json": typed_json,
         "count": count,
         "fixture": fixture,
