@@ -172,6 +172,7 @@ def catching_up(folder: Path, sizes: Sizes) -> Figures:
         beside = load(lambda: took.append(until(caught_up)))
         os.sync()
         alone = load(lambda: time.sleep(took[0]))
+        figures["three catch up beside"] = sizes.log // 2 * 1024 / 1e6 / took[0]
         return figures | {"three live alone": alone, "three live cost": (1 - beside / alone) * 100}
     finally:
         nodes.kill()
