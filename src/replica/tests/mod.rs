@@ -1,5 +1,6 @@
 //! Replicas that follow one another, on disks in memory and without a socket: fetches are calls.
 
+mod fetching;
 mod follow;
 mod plan;
 mod simulation;
@@ -206,21 +207,27 @@ impl Trio {
     fn boot(&mut self, node: NodeId, fs: Arc<MemoryFs>) {
         let dir = LogDir::open(Handles::new(fs.clone(), 64), Path::new("/data"), "test").unwrap();
         let manager = Arc::new(ReplicaManager::new(dir, self.clock.clone()).unwrap());
-        let shutdown = Shutdown::new();
-        manager.start_fetchers_over(FetcherRules {
-            local: node,
-            local_epoch: Arc::new(|| 0),
-            leaders: Arc::new(Way { net: self.net.clone(), from: node }),
-            clock: self.clock.clone(),
-            waits: self.clock.clone(),
-            throttles: manager.surroundings.throttles.clone(),
-            shutdown: shutdown.clone(),
-            fetchers: 1,
-            limits: FetchLimits::default(),
-        });
+        let way = Way { net: self.net.clone(), from: node };
+        let rules = self.rules(node, &manager, Arc::new(way));
+        let shutdown = rules.shutdown.clone();
+        manager.start_fetchers_over(rules);
         self.net.brokers.lock().insert(node, manager.clone());
         let wishes = manager.isr_wishes().unwrap();
         self.brokers.insert(node, Broker { manager, fs, shutdown, wishes });
+    }
+
+    fn rules(&self, node: NodeId, manager: &ReplicaManager, leaders: Arc<dyn Leaders>) -> FetcherRules {
+        FetcherRules {
+            local: node,
+            local_epoch: Arc::new(|| 0),
+            leaders,
+            clock: self.clock.clone(),
+            waits: self.clock.clone(),
+            throttles: manager.surroundings.throttles.clone(),
+            shutdown: Shutdown::new(),
+            fetchers: 1,
+            limits: FetchLimits::default(),
+        }
     }
 
     /// Stops a broker, cleanly, and gives its disk.
