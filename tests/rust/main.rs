@@ -7,6 +7,7 @@ mod cleaner;
 mod cli;
 mod cluster;
 mod configs;
+mod features;
 mod floors;
 mod fuzz_corpus;
 mod hostile_frames;

@@ -88,6 +88,7 @@ served! {
     OffsetDelete => offset_delete;
     DescribeQuorum => describe_quorum, for the controller;
     AlterPartition => alter_partition;
+    UpdateFeatures => update_features, for the controller;
     Envelope => envelope;
     DescribeCluster => describe_cluster;
     DescribeProducers => describe_producers;

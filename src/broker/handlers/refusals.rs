@@ -17,7 +17,7 @@ use crate::protocol::messages::{
     elect_leaders::*, fetch, find_coordinator::*, heartbeat::*, incremental_alter_configs, init_producer_id::*,
     join_group::*, leave_group::*, list_config_resources::*, list_groups::*, list_offsets::*,
     list_partition_reassignments::*, metadata, offset_commit::*, offset_delete::*, offset_fetch::*,
-    offset_for_leader_epoch, produce, remove_raft_voter::*, sync_group::*, unregister_broker::*,
+    offset_for_leader_epoch, produce, remove_raft_voter::*, sync_group::*, unregister_broker::*, update_features::*,
 };
 use crate::protocol::{ApiKey, Decoder, ErrorCode, RequestHeader, decode_request_header};
 
@@ -346,6 +346,7 @@ refusals! {
     };
     OffsetDelete: OffsetDeleteRequest, |_, _| reply!(OffsetDeleteResponse { error_code: code });
     DescribeQuorum: DescribeQuorumRequest, |_, _| reply!(DescribeQuorumResponse { error_code: code });
+    UpdateFeatures: UpdateFeaturesRequest, |_, _| reply!(UpdateFeaturesResponse { error_code: code });
     DescribeCluster: DescribeClusterRequest, |_, _| reply!(DescribeClusterResponse { error_code: code });
     DescribeProducers: describe_producers::DescribeProducersRequest, |request, _| {
         reply!(describe_producers::DescribeProducersResponse {
