@@ -56,7 +56,7 @@ use lifecycle::Lifecycle;
 use publisher::Published;
 use to_controller::ToController;
 
-pub use handlers::can_be_refused;
+pub use handlers::{can_be_refused, can_be_refused_for_a_topic};
 pub use options::{BrokerOptions, OpenError};
 pub use request_faults::{RequestFault, RequestFaults};
 

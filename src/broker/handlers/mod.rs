@@ -20,7 +20,7 @@ use crate::protocol::{
 };
 use crate::replica::WriteError;
 
-pub use refusals::can_be_refused;
+pub use refusals::{can_be_refused, can_be_refused_for_a_topic};
 
 /// One line an API: its key, and the module whose `handle` answers it. What is `for the controller` is handed on to the
 /// active controller wherever it comes in.
@@ -142,9 +142,14 @@ enum Outcome<R> {
 
 /// Works on the request in `frame`, here or where the active controller is, unless it is to be refused.
 pub(super) fn handle(broker: &Arc<Broker>, connection: &Arc<Connection>, frame: Bytes) -> ReplyFuture {
-    if let Some(refused) = refusals::refused(broker, connection, &frame) {
-        return refused;
+    match refusals::refused(broker, connection, &frame) {
+        Some(refused) => refused,
+        None => work(broker, connection, frame),
     }
+}
+
+/// Works on the request in `frame`, here or where the active controller is.
+fn work(broker: &Arc<Broker>, connection: &Arc<Connection>, frame: Bytes) -> ReplyFuture {
     if is_forwarded_frame(&frame) {
         let (broker, connection) = (broker.clone(), connection.clone());
         return Box::pin(async move {

@@ -2,7 +2,10 @@
 //!
 //! One line an API: its request, and the answer that says `code` wherever the API has a place for an error. A request that has
 //! none in it (a fetch of no partition, before version 7) is worked on as ever, and so is what a follower asks: faults are for
-//! clients. An API that stands not here cannot be refused, and whoever asks for that is told.
+//! clients. An API that stands not here cannot be refused, and whoever asks for that is told. What is refused of one topic alone is
+//! in `one_topic`.
+
+mod one_topic;
 
 use std::sync::Arc;
 
@@ -30,7 +33,10 @@ pub(super) fn refused(broker: &Arc<Broker>, connection: &Arc<Connection>, frame:
     if !header.api_key.spec().served.contains(header.api_version) {
         return None;
     }
-    let (id, code) = broker.request_faults().take(header.api_key)?;
+    let client_id = header.client_id.as_deref().unwrap_or_default();
+    let Some((id, code)) = broker.request_faults().take(header.api_key, client_id) else {
+        return one_topic::refused(broker, connection, &header, frame);
+    };
     if header.api_key == ApiKey::Metadata {
         return Some(Box::pin(metadata(broker.clone(), connection.clone(), header, body, code)));
     }
@@ -42,6 +48,8 @@ pub(super) fn refused(broker: &Arc<Broker>, connection: &Arc<Connection>, frame:
         }
     }
 }
+
+pub use one_topic::can_be_refused_for_a_topic;
 
 /// Whether requests of `api` can be refused.
 pub fn can_be_refused(api: ApiKey) -> bool {
