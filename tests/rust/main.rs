@@ -13,6 +13,7 @@ mod fuzz_corpus;
 mod hostile_frames;
 mod leaks;
 mod limits;
+mod listeners;
 mod nodes;
 mod protocol_second_opinion;
 mod quorum;

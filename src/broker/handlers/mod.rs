@@ -123,6 +123,11 @@ impl Context {
         self.client_id.as_deref().unwrap_or_default().to_owned()
     }
 
+    /// The name of the listener that it came by: it is told where others are by that one.
+    fn listener(&self) -> &str {
+        &self.connection.listener_name
+    }
+
     /// Where the client is, as Kafka writes it.
     fn client_host(&self) -> String {
         format!("/{}", self.connection.peer.ip())

@@ -7,7 +7,7 @@
 
 use super::{FEATURES, Plan, Refusal, failover};
 use crate::common::ids::{NodeId, ProducerId, Uuid};
-use crate::metadata::image::Image;
+use crate::metadata::image::{EndpointImage, Image};
 use crate::metadata::records::{
     BrokerEndpoint, BrokerFeature, MetadataRecord, PartitionChangeRecord, ProducerIdsRecord, RegisterBrokerRecord,
     UnregisterBrokerRecord,
@@ -24,7 +24,7 @@ pub struct Registration {
     pub id: NodeId,
     /// New with each start.
     pub incarnation_id: Uuid,
-    /// Where clients reach it, the listener for them first.
+    /// Where it is reached, listener by listener.
     pub endpoints: Vec<BrokerEndpoint>,
     /// `broker.rack`
     pub rack: Option<Str>,
@@ -39,8 +39,12 @@ pub struct Registration {
 impl Registration {
     /// A broker of this version that listens at `host:port`, and was started now.
     pub fn new(id: NodeId, (host, port): (&str, u16), log_dir: Uuid) -> Registration {
-        let listener =
-            BrokerEndpoint { name: Str::from("PLAINTEXT"), host: Str::from(host), port, security_protocol: 0 };
+        let (name, host) = (Str::from("PLAINTEXT"), Str::from(host));
+        Registration::at(id, vec![BrokerEndpoint { name, host, port, security_protocol: 0 }], log_dir)
+    }
+
+    /// A broker of this version that is reached so, and was started now.
+    pub fn at(id: NodeId, endpoints: Vec<BrokerEndpoint>, log_dir: Uuid) -> Registration {
         let features = FEATURES.map(|(name, min_supported_version, max_supported_version)| BrokerFeature {
             name: Str::from(name),
             min_supported_version,
@@ -49,7 +53,7 @@ impl Registration {
         Registration {
             id,
             incarnation_id: Uuid::random(),
-            endpoints: vec![listener],
+            endpoints,
             rack: None,
             log_dirs: vec![log_dir],
             features: features.to_vec(),
@@ -81,9 +85,9 @@ pub fn register_broker(image: &Image, wish: &Registration, is_alive: bool) -> Pl
         let sentence = format!("another broker has the node id {id} and lives: give this one another node.id");
         return refuse(ErrorCode::DUPLICATE_BROKER_REGISTRATION, sentence);
     }
-    let Some(endpoint) = wish.endpoints.first() else {
+    if wish.endpoints.is_empty() {
         return refuse(ErrorCode::INVALID_REGISTRATION, format!("broker {id} names no listener"));
-    };
+    }
     if wish.log_dirs.is_empty() {
         return refuse(ErrorCode::INVALID_REGISTRATION, format!("broker {id} names no log dir"));
     }
@@ -102,11 +106,10 @@ pub fn register_broker(image: &Image, wish: &Registration, is_alive: bool) -> Pl
         }
     }
     let same = known.is_some_and(|known| {
-        let here = (endpoint.host.to_string(), endpoint.port);
         let features =
             |known: &BrokerFeature| (known.name.to_string(), known.min_supported_version, known.max_supported_version);
         known.is_active()
-            && known.endpoint == here
+            && known.endpoints.iter().cloned().eq(wish.endpoints.iter().map(EndpointImage::from))
             && known.log_dirs == wish.log_dirs
             && known.features.iter().cloned().eq(wish.features.iter().map(features))
             && known.rack.as_deref() == wish.rack.as_deref()
