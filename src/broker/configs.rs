@@ -1,4 +1,4 @@
-//! The broker's and its topics' configs, as they hold now, and how they change while it runs.
+//! The broker's and its topics' configs and the cluster's features, as they hold now, and how they change while it runs.
 
 use std::sync::Arc;
 
@@ -71,6 +71,18 @@ impl Broker {
         let decide = move |image: &Image| {
             plan::replace_configs(image, &under, (kind, &target), wanted).map(|records| ((), records))
         };
+        self.change(decide, validate_only).await
+    }
+
+    /// Gives the cluster's features other levels.
+    pub(crate) async fn update_features(
+        &self,
+        updates: Vec<plan::FeatureUpdate>,
+        validate_only: bool,
+    ) -> Result<(), Refusal> {
+        let (node, min_isr) = (self.node.id, self.properties.get(broker::MIN_INSYNC_REPLICAS));
+        let decide =
+            move |image: &Image| plan::update_features(image, node, &updates, min_isr).map(|records| ((), records));
         self.change(decide, validate_only).await
     }
 

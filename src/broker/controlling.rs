@@ -237,8 +237,7 @@ impl Broker {
     }
 
     async fn is_gone(&self, id: NodeId) -> bool {
-        let endpoint = self.controller.read(|image| image.broker(id).map(|broker| broker.endpoint.clone()));
-        let Some((host, port)) = endpoint else { return false };
+        let Some((host, port)) = self.address_of(id) else { return false };
         tokio::select! {
             gone = probe::is_gone(&self.doors, &host, port) => gone,
             () = self.shutdown.begun() => false,

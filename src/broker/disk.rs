@@ -5,9 +5,9 @@
 //! | who else there is | what becomes of it |
 //! |---|---|
 //! | other brokers that may lead | it ends where it stands, as if it were killed: they lead what it led, and what it had not written it never acknowledged |
-//! | nobody | it goes on reading, and refuses what it cannot write (KAFKA_STORAGE_ERROR), until it can again: its end would help nobody |
+//! | nobody | it goes on, and refuses what it cannot write or read (KAFKA_STORAGE_ERROR), until it can again: its end would help nobody |
 //!
-//! Any write counts, be it of a partition's log, the metadata's, or a checkpoint; reads do not
+//! Any write counts, be it of a partition's log, the metadata's, or a checkpoint, and any read that is answered with an error
 //! ([`WatchedFs`](crate::log::fs::watched::WatchedFs)).
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::Broker;
 use crate::log::fs::SharedFs;
 use crate::log::fs::watched::WatchedFs;
 
-/// The last write that failed, in words.
+/// The last write or read that failed, in words.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DiskFailures(Arc<watch::Sender<Option<String>>>);
 
@@ -33,7 +33,7 @@ impl DiskFailures {
 }
 
 impl Broker {
-    /// Ends when a write has failed while others may lead what this broker leads, and tells which; `None` when this broker
+    /// Ends when a write or a read has failed while others may lead what this broker leads, and tells which; `None` when this broker
     /// stops before.
     pub fn disk_failed(&self) -> impl Future<Output = Option<String>> + Send + use<> {
         let mut failures = self.disk_failures.0.subscribe();

@@ -19,11 +19,12 @@ use crate::common::ids::Uuid;
 use crate::config::broker as key;
 use crate::metadata::Refusal;
 use crate::metadata::plan::Registration;
+use crate::metadata::records::BrokerEndpoint;
+use crate::protocol::ErrorCode;
 use crate::protocol::messages::broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
 use crate::protocol::messages::broker_registration::{
     BrokerRegistrationRequest, BrokerRegistrationResponse, Feature, Listener,
 };
-use crate::protocol::{ErrorCode, Str};
 
 /// How long another start of this broker may still be taken for alive.
 const REGISTRATION_REST: Duration = Duration::from_millis(100);
@@ -59,9 +60,9 @@ impl Broker {
     /// # Errors
     /// What the controller refuses, or REQUEST_TIMED_OUT where none answers within
     /// `initial.broker.registration.timeout.ms`.
-    pub async fn join(self: &Arc<Self>, host: &str, port: u16) -> Result<(), Refusal> {
-        // A second address would be a second listener, which there is not yet; the first one holds.
-        let _ = self.endpoint.set((Str::from(host), i32::from(port)));
+    pub async fn join(self: &Arc<Self>, endpoints: Vec<BrokerEndpoint>) -> Result<(), Refusal> {
+        // It joins once: the first ones hold.
+        let _ = self.endpoints.set(endpoints);
         let millis = self.values().get(key::INITIAL_BROKER_REGISTRATION_TIMEOUT_MS);
         let within = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
         let joining = async {
@@ -84,9 +85,8 @@ impl Broker {
     }
 
     async fn register(self: &Arc<Self>) -> Result<(), Refusal> {
-        let (host, port) = self.endpoint();
-        let port = u16::try_from(port).unwrap_or(0);
-        let wish = Registration::new(self.node.id, (&host, port), self.node.directory_id);
+        let endpoints = self.endpoints.get().cloned().unwrap_or_default();
+        let wish = Registration::at(self.node.id, endpoints, self.node.directory_id);
         let request = BrokerRegistrationRequest {
             broker_id: wish.id,
             cluster_id: self.node.cluster_id.clone(),

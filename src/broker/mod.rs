@@ -45,6 +45,7 @@ use crate::common::ids::{NodeId, Uuid};
 use crate::common::shutdown::Shutdown;
 use crate::config::Values;
 use crate::controller::Controller;
+use crate::metadata::records::BrokerEndpoint;
 use crate::protocol::{ApiKey, Frame, Str};
 use crate::replica::ReplicaManager;
 use controlling::Controlling;
@@ -56,7 +57,7 @@ use lifecycle::Lifecycle;
 use publisher::Published;
 use to_controller::ToController;
 
-pub use handlers::can_be_refused;
+pub use handlers::{can_be_refused, can_be_refused_for_a_topic};
 pub use options::{BrokerOptions, OpenError};
 pub use request_faults::{RequestFault, RequestFaults};
 
@@ -95,8 +96,10 @@ pub struct Connection {
     pub id: u64,
     /// Where it comes from.
     pub peer: SocketAddr,
-    /// Which listener it came by.
+    /// Which kind of listener it came by.
     pub listener: Listener,
+    /// That listener's name: who comes by it is told of others' of the same name. Empty where it came by none.
+    pub listener_name: Str,
     /// Since when it has been there, on the sockets' clock.
     since: Duration,
     /// The broker whose heartbeats come by it; -1 for none.
@@ -135,7 +138,10 @@ pub struct Broker {
     groups: Groups,
     fetch_sessions: FetchSessions,
     follower_sessions: FollowerSessions,
-    endpoint: OnceLock<(Str, i32)>,
+    /// Where it is reached, once it has joined.
+    endpoints: OnceLock<Vec<BrokerEndpoint>>,
+    /// The listener by which other brokers are reached.
+    inter_broker: String,
     doors: Doors,
     to_controller: ToController,
     lifecycle: Lifecycle,
@@ -149,13 +155,14 @@ pub struct Broker {
 
 impl Broker {
     /// Notes a new connection.
-    pub fn connect(&self, peer: SocketAddr, listener: Listener) -> Arc<Connection> {
+    pub fn connect(&self, peer: SocketAddr, listener: Listener, listener_name: Str) -> Arc<Connection> {
         let id = self.connections.fetch_add(1, Ordering::Relaxed);
         let since = self.socket_clock.monotonic();
         Arc::new(Connection {
             id,
             peer,
             listener,
+            listener_name,
             since,
             broker: AtomicI32::new(-1),
             turn: tokio::sync::Mutex::default(),
@@ -169,7 +176,7 @@ impl Broker {
 
     /// The connection of this broker to itself, as it were.
     fn connect_self(&self) -> Arc<Connection> {
-        self.connect(SocketAddr::from(([127, 0, 0, 1], 0)), Listener::Controller)
+        self.connect(SocketAddr::from(([127, 0, 0, 1], 0)), Listener::Controller, Str::default())
     }
 
     /// Works on one request.
@@ -196,10 +203,6 @@ impl Broker {
     /// The requests that are to be answered with an error.
     pub fn request_faults(&self) -> &RequestFaults {
         &self.request_faults
-    }
-
-    pub(crate) fn endpoint(&self) -> (Str, i32) {
-        self.endpoint.get().cloned().unwrap_or_default()
     }
 
     pub(crate) fn clock(&self) -> &SharedClock {

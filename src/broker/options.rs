@@ -131,6 +131,7 @@ impl Broker {
             },
             timing: QuorumTiming::of(&properties),
         };
+        let inter_broker = listener::inter_broker(&properties).map_err(OpenError::Unsupported)?;
         let min_isr = properties.get(key::MIN_INSYNC_REPLICAS);
         let controller = Controller::start(&dir, quorum, || plan::bootstrap(min_isr)).await?;
         let values = controller.read(|image| plan::broker_values(image, &properties, node_id))?;
@@ -158,7 +159,8 @@ impl Broker {
             groups: Groups::default(),
             fetch_sessions: FetchSessions::new(slots),
             follower_sessions: FollowerSessions::new(slots),
-            endpoint: OnceLock::new(),
+            endpoints: OnceLock::new(),
+            inter_broker,
             to_controller: ToController::new(doors.clone(), others),
             doors,
             lifecycle: Lifecycle::default(),

@@ -74,12 +74,13 @@ impl Broker {
         }
     }
 
-    /// Where the broker `id` is, for replies that name it; `None` where it is not registered.
-    pub(crate) fn endpoint_of(&self, id: NodeId) -> Option<(Str, i32, Option<Str>)> {
+    /// Where the broker `id` is for those who came by a listener, for replies that name it; `None` where it is not registered, or has
+    /// no such listener.
+    pub(crate) fn endpoint_of(&self, id: NodeId, listener: &str) -> Option<(Str, i32, Option<Str>)> {
         self.controller.read(|image| {
             let broker = image.broker(id)?;
-            let (host, port) = &broker.endpoint;
-            Some((Str::from(host.as_str()), i32::from(*port), broker.rack.as_deref().map(Str::from)))
+            let endpoint = broker.endpoint(listener)?;
+            Some((Str::from(endpoint.host.as_str()), i32::from(endpoint.port), broker.rack.as_deref().map(Str::from)))
         })
     }
 

@@ -57,9 +57,12 @@ pub(super) fn start(broker: &Arc<Broker>) {
 }
 
 impl Broker {
-    /// Where another broker listens; `None` for one that is not registered.
-    fn address_of(&self, id: NodeId) -> Option<(String, u16)> {
-        self.controller.read(|image| image.broker(id).map(|broker| broker.endpoint.clone()))
+    /// Where another broker listens for brokers; `None` for one that is not registered, or has no listener called as ours.
+    pub(super) fn address_of(&self, id: NodeId) -> Option<(String, u16)> {
+        self.controller.read(|image| {
+            let endpoint = image.broker(id)?.endpoint(&self.inter_broker)?;
+            Some((endpoint.host.clone(), endpoint.port))
+        })
     }
 
     /// Whether nothing could be fetched of a leader just now.

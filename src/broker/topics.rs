@@ -193,15 +193,17 @@ impl Broker {
         }
     }
 
-    /// Who coordinates a group: the node that leads its partition of `__consumer_offsets`, and where it listens.
-    pub(crate) fn coordinator_of(&self, group_id: &str) -> Result<(NodeId, Str, i32), ErrorCode> {
+    /// Who coordinates a group: the node that leads its partition of `__consumer_offsets`, and where those reach it who came by a
+    /// listener.
+    pub(crate) fn coordinator_of(&self, group_id: &str, listener: &str) -> Result<(NodeId, Str, i32), ErrorCode> {
         self.controller
             .read(|image| {
                 let topic = image.topic(OFFSETS_TOPIC)?;
                 let count = i32::try_from(topic.partitions.len()).ok()?;
                 let partition = image.partition(OFFSETS_TOPIC, partition_for(group_id, count))?;
                 let leader = image.broker(partition.leader).filter(|broker| !broker.fenced)?;
-                Some((leader.id, Str::from(leader.endpoint.0.as_str()), i32::from(leader.endpoint.1)))
+                let endpoint = leader.endpoint(listener)?;
+                Some((leader.id, Str::from(endpoint.host.as_str()), i32::from(endpoint.port)))
             })
             .ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)
     }

@@ -9,10 +9,25 @@ use std::time::Duration;
 use super::links::Links;
 use super::local::{LocalCluster, LocalError, up};
 use super::orders::{Answer, Order};
-use crate::broker::{RequestFault, can_be_refused};
+use crate::broker::{RequestFault, can_be_refused, can_be_refused_for_a_topic};
 use crate::common::ids::NodeId;
 use crate::log::fs::faulty::DiskFault;
 use crate::protocol::{ApiKey, ErrorCode};
+
+/// Requests that a broker is to refuse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedRequests {
+    /// Of which API.
+    pub api: ApiKey,
+    /// With which error.
+    pub code: ErrorCode,
+    /// How many; `None` for all.
+    pub times: Option<u64>,
+    /// Only what they ask of this topic: the others are worked on.
+    pub topic: Option<String>,
+    /// Only those of the client that calls itself so (`client.id`).
+    pub client_id: Option<String>,
+}
 
 impl LocalCluster {
     /// Breaks the links between the brokers, or heals them, as `change` says; what a broker that is paused sends and hears is
@@ -52,23 +67,20 @@ impl LocalCluster {
         Ok(())
     }
 
-    /// Has a broker that runs refuse the next `times` requests of `api` (all, where it is `None`) with `code`; the id by which
-    /// that is asked after. It ends with the broker.
+    /// Has a broker that runs refuse requests; the id by which that is asked after. It ends with the broker.
     ///
     /// # Errors
-    /// [`LocalError::CannotRefuse`], [`LocalError::State`], [`LocalError::Unknown`].
-    pub async fn refuse(
-        &self,
-        id: NodeId,
-        api: ApiKey,
-        code: ErrorCode,
-        times: Option<u64>,
-    ) -> Result<u64, LocalError> {
+    /// [`LocalError::CannotRefuse`], [`LocalError::CannotRefuseTopic`], [`LocalError::State`], [`LocalError::Unknown`].
+    pub async fn refuse(&self, id: NodeId, requests: RefusedRequests) -> Result<u64, LocalError> {
+        let RefusedRequests { api, code, times, topic, client_id } = requests;
         if !can_be_refused(api) {
             return Err(LocalError::CannotRefuse { api });
         }
+        if topic.is_some() && !can_be_refused_for_a_topic(api) {
+            return Err(LocalError::CannotRefuseTopic { api });
+        }
         let fault = self.refusals.fetch_add(1, Ordering::Relaxed);
-        let order = RequestFault { id: fault, api: api as i16, code: code.code(), left: times };
+        let order = RequestFault { id: fault, api: api as i16, code: code.code(), left: times, topic, client_id };
         self.ask_of(id, Order::Refuse(order)).await.map(|_| fault)
     }
 

@@ -16,7 +16,7 @@ use super::orders::{Birth, Bound};
 use super::runner::{BrokerState, Changes, Runner};
 use super::running::StartError;
 use super::settings::BrokerSettings;
-use crate::broker::Broker;
+use crate::broker::{Broker, can_be_refused_for_a_topic};
 use crate::common::clock::{SharedClock, SystemClock};
 use crate::common::ids::{NodeId, Uuid};
 use crate::controller::Voter;
@@ -27,6 +27,14 @@ use crate::protocol::ApiKey;
 
 /// What the network calls a broker that is alone.
 const ALONE: NodeId = 0;
+
+/// The APIs that can be refused for one topic.
+fn by_topic() -> String {
+    let apis: Vec<&str> =
+        ApiKey::ALL.iter().filter(|api| can_be_refused_for_a_topic(**api)).map(|api| api.name()).collect();
+    apis.join(", ")
+}
+
 /// Why a cluster, or one of its brokers, did not do as it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
@@ -73,6 +81,12 @@ pub enum LocalError {
     /// Requests of this API cannot be answered with an error.
     #[error("{api} cannot be refused: it is not for clients, or has no place for an error")]
     CannotRefuse {
+        /// Which.
+        api: ApiKey,
+    },
+    /// Requests of this API cannot be answered with an error for one topic alone.
+    #[error("{api} cannot be refused for one topic: it does not answer topic by topic; {} do", by_topic())]
+    CannotRefuseTopic {
         /// Which.
         api: ApiKey,
     },

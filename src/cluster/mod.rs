@@ -30,6 +30,7 @@ mod tables;
 mod waits;
 
 pub use controlled::{ControlError, serve_for_parent};
+pub use hurt::RefusedRequests;
 pub use links::Links;
 pub use local::{LocalCluster, LocalError};
 pub use network::Network;

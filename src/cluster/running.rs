@@ -19,13 +19,16 @@ use crate::config::listener::{self, Endpoint, advertised, bound};
 use crate::config::{ConfigError, Values, broker as key, rules};
 use crate::controller::Voter;
 use crate::metadata::Refusal;
-use crate::protocol::ErrorCode;
+use crate::metadata::records::BrokerEndpoint;
+use crate::protocol::{ErrorCode, Str};
 use crate::server::Server;
 
 /// How long a port that was given up may still be taken.
 const REBIND: Duration = Duration::from_millis(50);
 /// How often it is tried again.
 const REBINDS: usize = 40;
+/// Kafka's number of the only protocol that is served.
+const PLAINTEXT: i16 = 0;
 
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -95,8 +98,8 @@ impl StartError {
 pub struct BoundBroker {
     settings: BrokerSettings,
     properties: Arc<Values>,
-    /// None of a node that is a controller only; that one has the other.
-    clients: Option<Server>,
+    /// In the order of `listeners`; none of a node that is a controller only, which has the other.
+    clients: Vec<(Endpoint, Server)>,
     controllers: Option<Server>,
 }
 
@@ -120,7 +123,13 @@ impl BoundBroker {
         Bound {
             id: self.id(),
             listeners: self.listeners(),
-            ports: [Some(self.address()), controller].into_iter().flatten().map(|address| address.port()).collect(),
+            ports: self
+                .clients
+                .iter()
+                .map(|(_, server)| server.address())
+                .chain(controller)
+                .map(|at| at.port())
+                .collect(),
             controller: controller.map(|address| (address.ip().to_string(), address.port())),
         }
     }
@@ -136,14 +145,10 @@ impl BoundBroker {
         }
         let properties = Arc::new(properties);
         let listeners = bound(&properties).map_err(StartError::Listeners)?;
-        let clients = match listeners.as_slice() {
-            [] => None,
-            [endpoint] => Some(bind(&settings, endpoint, Listener::Client).await?),
-            several => {
-                let sentence = format!("listeners names {} of them for clients: this broker serves one", several.len());
-                return Err(StartError::Listeners(sentence));
-            }
-        };
+        let mut clients = Vec::new();
+        for endpoint in &listeners {
+            clients.push((endpoint.clone(), bind(&settings, endpoint, Listener::Client).await?));
+        }
         let others = !listener::voters(&properties).map_err(StartError::Listeners)?.is_empty()
             || !listener::bootstrap_servers(&properties).map_err(StartError::Listeners)?.is_empty();
         let controllers = match listener::controllers(&properties).map_err(StartError::Listeners)?.as_slice() {
@@ -168,7 +173,7 @@ impl BoundBroker {
         rules::node_id(&self.properties)
     }
 
-    /// Where clients reach it; of a controller only, where the others do.
+    /// Where clients reach it by its first listener; of a controller only, where the others do.
     pub fn address(&self) -> SocketAddr {
         address(&self.clients, &self.controllers)
     }
@@ -183,9 +188,8 @@ impl BoundBroker {
         let told = |endpoint: &Endpoint, server: &Server| {
             Endpoint { port: server.address().port(), ..endpoint.clone() }.to_string()
         };
-        let clients = bound(&self.properties).unwrap_or_default();
         let controllers = listener::controllers(&self.properties).unwrap_or_default();
-        let both = clients.iter().zip(&self.clients).map(|(end, server)| told(end, server));
+        let both = self.clients.iter().map(|(end, server)| told(end, server));
         let both = both.chain(controllers.iter().zip(&self.controllers).map(|(end, server)| told(end, server)));
         both.collect::<Vec<_>>().join(",")
     }
@@ -214,20 +218,23 @@ impl BoundBroker {
         if let Some(controllers) = controllers {
             controllers.start(broker.clone(), settings.socket_clock.clone());
         }
-        let Some(clients) = clients else {
+        if clients.is_empty() {
             let advertised = here.unwrap_or_default();
             let died = end_with_disk(&broker);
             return Ok(RunningBroker { broker, address, advertised, died });
-        };
-        let (host, port) = told(&properties, address).map_err(StartError::Listeners)?;
-        if let Err(refusal) = broker.join(&host, port).await {
+        }
+        let endpoints = told(&properties, &clients).map_err(StartError::Listeners)?;
+        let advertised = endpoints.first().map(|first| (first.host.to_string(), first.port)).unwrap_or_default();
+        if let Err(refusal) = broker.join(endpoints).await {
             broker.stop(false).await?;
             return Err(StartError::Join(refusal));
         }
         // What it knew before it joined may be old: it may have led what others lead by now. Who comes meanwhile waits.
-        clients.start(broker.clone(), settings.socket_clock);
+        for (_, server) in clients {
+            server.start(broker.clone(), settings.socket_clock.clone());
+        }
         let died = end_with_disk(&broker);
-        Ok(RunningBroker { broker, address, advertised: (host, port), died })
+        Ok(RunningBroker { broker, address, advertised, died })
     }
 }
 
@@ -249,13 +256,13 @@ fn end_with_disk(broker: &Arc<Broker>) -> watch::Receiver<Option<String>> {
 }
 
 /// Where a node is that has one of the two at least: the rules of the configuration see to that.
-fn address(clients: &Option<Server>, controllers: &Option<Server>) -> SocketAddr {
-    let server = clients.as_ref().or(controllers.as_ref());
+fn address(clients: &[(Endpoint, Server)], controllers: &Option<Server>) -> SocketAddr {
+    let server = clients.first().map(|(_, server)| server).or(controllers.as_ref());
     server.map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), Server::address)
 }
 
 async fn bind(settings: &BrokerSettings, endpoint: &Endpoint, role: Listener) -> Result<Server, StartError> {
-    Server::bind(&settings.transport, &endpoint.host, endpoint.port, role)
+    Server::bind(&settings.transport, &endpoint.host, endpoint.port, (role, &endpoint.name))
         .await
         .map_err(|source| StartError::Bind { endpoint: endpoint.clone(), source })
 }
@@ -283,7 +290,7 @@ impl RunningBroker {
         bound.start(voters).await
     }
 
-    /// The address that was bound for clients; of a controller only, for the others.
+    /// The address that was bound for clients, by the first listener; of a controller only, for the others.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -344,18 +351,31 @@ fn nodename() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// What clients are told: `advertised.listeners`, or what was bound, with the real port and a real host.
-fn told(properties: &Values, address: SocketAddr) -> Result<(String, u16), String> {
-    let endpoints = advertised(properties)?;
-    let endpoint = endpoints.first().ok_or("there is no listener to advertise")?;
-    let port = if endpoint.port == 0 { address.port() } else { endpoint.port };
-    let everywhere = endpoint.host.is_empty() || endpoint.host == "0.0.0.0" || endpoint.host == "::";
-    let host = match (everywhere, properties.is_set(key::ADVERTISED_LISTENERS)) {
-        (true, true) if !endpoint.host.is_empty() => {
-            return Err(format!("advertised.listeners names {}: clients cannot connect to it", endpoint.host));
-        }
-        (true, _) => nodename(),
-        (false, _) => endpoint.host.clone(),
-    };
-    Ok((host, port))
+/// Where others reach it, listener by listener: `advertised.listeners`, or what was bound, with the real port and a real host. A
+/// listener that is not advertised is for those who know of it.
+fn told(properties: &Values, clients: &[(Endpoint, Server)]) -> Result<Vec<BrokerEndpoint>, String> {
+    let told = advertised(properties)?;
+    let mut endpoints = Vec::new();
+    for (bound, server) in clients {
+        let Some(endpoint) = told.iter().find(|told| told.name == bound.name) else { continue };
+        let port = if endpoint.port == 0 { server.address().port() } else { endpoint.port };
+        let everywhere = endpoint.host.is_empty() || endpoint.host == "0.0.0.0" || endpoint.host == "::";
+        let host = match (everywhere, properties.is_set(key::ADVERTISED_LISTENERS)) {
+            (true, true) if !endpoint.host.is_empty() => {
+                return Err(format!("advertised.listeners names {}: clients cannot connect to it", endpoint.host));
+            }
+            (true, _) => nodename(),
+            (false, _) => endpoint.host.clone(),
+        };
+        endpoints.push(BrokerEndpoint {
+            name: Str::from(endpoint.name.as_str()),
+            host: Str::from(host),
+            port,
+            security_protocol: PLAINTEXT,
+        });
+    }
+    if endpoints.is_empty() {
+        return Err("there is no listener to advertise".to_owned());
+    }
+    Ok(endpoints)
 }

@@ -1,4 +1,4 @@
-//! What can be waited for, so that no test needs to sleep.
+//! What can be waited for, so that no test needs to sleep; and what is only done once all know of it.
 //!
 //! Brokers tell what they see when they see it ([`health`](super::health)); whenever one of them starts, stops or dies, those that
 //! run then are asked anew.
@@ -9,6 +9,9 @@ use std::time::Duration;
 use super::local::{LocalCluster, LocalError, Member};
 use super::orders::{Answer, Order};
 use super::runner::BrokerState;
+use crate::client;
+use crate::client::admin::topics::{CreatedTopic, NewTopic};
+use crate::client::admin::{Admin, Each};
 use crate::common::ids::NodeId;
 
 /// How long a broker may take to say what it sees, when nobody can wait any longer, or to hear what the controller has told.
@@ -173,11 +176,23 @@ impl LocalCluster {
         }
     }
 
-    /// Ends when every broker that can be heard knows these topics, which were made: whichever is asked for them then has heard of
-    /// them. As with all that the controller tells, nobody waits for who is cut off from it; here, not for longer than
-    /// a second.
-    pub async fn until_known(&self, topics: &[String]) {
-        self.told(&Order::UntilKnown(topics.to_vec())).await;
+    /// Makes topics as `admin`, which is of this cluster, does; ends when every broker that can be heard knows those that were
+    /// made: whichever is asked for them then has heard of them. As with all that the controller tells, nobody waits for who is
+    /// cut off from it; here, not for longer than a second.
+    ///
+    /// # Errors
+    /// Those of the call; each topic's own is in the result.
+    pub async fn create_topics(
+        &self,
+        admin: &Admin,
+        topics: &[NewTopic],
+    ) -> client::Result<Each<String, CreatedTopic>> {
+        let each = admin.create_topics(topics, false).await?;
+        let made: Vec<String> = each.iter().filter(|(_, made)| made.is_ok()).map(|(name, _)| name.clone()).collect();
+        if !made.is_empty() {
+            self.told(&Order::UntilKnown(made)).await;
+        }
+        Ok(each)
     }
 
     /// Ends when every broker that can be heard knows that one does not serve any more, in the same way.

@@ -41,8 +41,8 @@ keys! {
     /// The protocol of each listener name. Only PLAINTEXT is served yet.
     LISTENER_SECURITY_PROTOCOL_MAP: Text = "listener.security.protocol.map",
         ("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"), Any, Low, Honoured;
-    /// The listener that brokers use among themselves.
-    INTER_BROKER_LISTENER_NAME: Option<Text> = "inter.broker.listener.name", (null), Any, Medium, ONE_BROKER;
+    /// The listener that brokers use among themselves; without it the one called PLAINTEXT, or where none is, the first.
+    INTER_BROKER_LISTENER_NAME: Option<Text> = "inter.broker.listener.name", (null), Any, Medium, Honoured;
     /// The listeners for brokers and controllers among themselves: they are left out of what clients are told.
     CONTROLLER_LISTENER_NAMES: List = "controller.listener.names", (""), Any, High, Honoured;
     /// The first voters of the controller quorum, id@host:port, the same for all nodes. Without them and without bootstrap

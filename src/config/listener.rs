@@ -6,6 +6,9 @@ use std::fmt;
 use super::broker;
 use super::values::Values;
 
+/// The only protocol that is served yet.
+const PLAINTEXT: &str = "PLAINTEXT";
+
 /// One listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -154,6 +157,20 @@ fn protocols(values: &Values) -> Result<HashMap<String, String>, String> {
         .collect()
 }
 
+/// The name of the listener by which brokers reach each other: `inter.broker.listener.name`; without it the one that is called as
+/// their protocol is, PLAINTEXT, or where none is, the first.
+pub fn inter_broker(values: &Values) -> Result<String, String> {
+    if let Some(name) = values.get(broker::INTER_BROKER_LISTENER_NAME) {
+        return Ok(name.to_ascii_uppercase());
+    }
+    let told = advertised(values)?;
+    let first = || told.first().map(|endpoint| endpoint.name.clone());
+    Ok(match told.iter().any(|endpoint| endpoint.name == PLAINTEXT) {
+        true => PLAINTEXT.to_owned(),
+        false => first().unwrap_or_else(|| PLAINTEXT.to_owned()),
+    })
+}
+
 /// What is wrong with the listeners, if anything.
 pub(super) fn check(values: &Values) -> Option<String> {
     try_check(values).err()
@@ -176,7 +193,7 @@ fn try_check(values: &Values) -> Result<(), String> {
     let protocols = protocols(values)?;
     for (index, endpoint) in bound.iter().enumerate() {
         match protocols.get(&endpoint.name).map(String::as_str) {
-            Some("PLAINTEXT") => {}
+            Some(PLAINTEXT) => {}
             Some(protocol) => {
                 return Err(format!("listener {endpoint} is {protocol}: only PLAINTEXT is served yet"));
             }
@@ -205,6 +222,14 @@ fn try_check(values: &Values) -> Result<(), String> {
         if everywhere && values.is_set(broker::ADVERTISED_LISTENERS) {
             return Err(format!("advertised.listeners has {endpoint}: clients cannot connect to every address"));
         }
+    }
+    let (among, told) = (inter_broker(values)?, advertised(values)?);
+    if !told.iter().any(|endpoint| endpoint.name == among) {
+        let names: Vec<&str> = told.iter().map(|endpoint| endpoint.name.as_str()).collect();
+        let told = names.join(", ");
+        return Err(format!(
+            "inter.broker.listener.name is {among}: it must be one of the listeners that are advertised, {told}"
+        ));
     }
     Ok(())
 }

@@ -181,6 +181,16 @@ fn keys_that_do_not_go_together_are_refused() {
     assert!(broker_error(&[("listeners", "PLAINTEXT://a:1,PLAINTEXT://b:2")]).contains("a name of its own"));
     assert!(broker_error(&[("advertised.listeners", "X://a:1")]).contains("none of that name"));
     assert!(broker_error(&[("advertised.listeners", "PLAINTEXT://0.0.0.0:1")]).contains("every address"));
+    let among = ("inter.broker.listener.name", "inside");
+    assert!(
+        broker_error(&[among]).contains("is INSIDE: it must be one of the listeners that are advertised, PLAINTEXT")
+    );
+    assert!(broker_error(&[both, names, ("inter.broker.listener.name", "CONTROLLER")]).contains("is CONTROLLER"));
+    let mapped = ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,INSIDE:PLAINTEXT,OUTSIDE:PLAINTEXT");
+    let name = |pairs: &[(&str, &str)]| listener::inter_broker(&broker_with(pairs)).unwrap();
+    let several = ("listeners", "OUTSIDE://:1,PLAINTEXT://:2,INSIDE://:3");
+    assert_eq!([name(&[mapped, several, among]), name(&[mapped, several])], ["INSIDE", "PLAINTEXT"]);
+    assert_eq!(name(&[mapped, ("listeners", "OUTSIDE://:1,INSIDE://:3")]), "OUTSIDE");
 }
 
 #[test]

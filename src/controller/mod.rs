@@ -55,7 +55,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::common::clock::SharedClock;
-use crate::common::ids::NodeId;
+use crate::common::ids::{NodeId, Offset};
 use crate::common::shutdown::Shutdown;
 use crate::log::LogDir;
 use crate::metadata::{Image, MetadataRecord, Refusal};
@@ -193,6 +193,11 @@ impl Controller {
     /// Looks at the image, as far as this node has applied it. `look` must be short: changes wait for it.
     pub fn read<R>(&self, look: impl FnOnce(&Image) -> R) -> R {
         look(&self.core.state.image.read())
+    }
+
+    /// The offset of the last record that the image has; -1 before the first.
+    pub fn last_applied(&self) -> Offset {
+        self.core.state.end() - 1
     }
 
     /// Changes the image by the records that `decide` comes to, once the quorum has them and they are applied here.

@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::records::{
-    BrokerRegistrationChangeRecord, ConfigRecord, MetadataRecord, PartitionChangeRecord, PartitionRecord,
-    RegisterBrokerRecord,
+    BrokerEndpoint, BrokerRegistrationChangeRecord, ConfigRecord, MetadataRecord, PartitionChangeRecord,
+    PartitionRecord, RegisterBrokerRecord,
 };
 use crate::common::ids::{LeaderEpoch, NodeId, ProducerId, Uuid};
 
@@ -83,6 +83,30 @@ impl PartitionImage {
     }
 }
 
+/// Where a broker is reached by one of its listeners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointImage {
+    /// The listener's name.
+    pub listener: String,
+    /// The host that others are told.
+    pub host: String,
+    /// The port that they are told.
+    pub port: u16,
+    /// Kafka's number of the protocol.
+    pub security_protocol: i16,
+}
+
+impl From<&BrokerEndpoint> for EndpointImage {
+    fn from(endpoint: &BrokerEndpoint) -> EndpointImage {
+        EndpointImage {
+            listener: endpoint.name.to_string(),
+            host: endpoint.host.to_string(),
+            port: endpoint.port,
+            security_protocol: endpoint.security_protocol,
+        }
+    }
+}
+
 /// One broker that has registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerImage {
@@ -96,8 +120,8 @@ pub struct BrokerImage {
     pub in_controlled_shutdown: bool,
     /// Its rack, where it told one.
     pub rack: Option<String>,
-    /// Where clients reach it: the host and port of its first listener.
-    pub endpoint: (String, u16),
+    /// Where it is reached, listener by listener, as it told them.
+    pub endpoints: Vec<EndpointImage>,
     /// New with each start of it that registers.
     pub incarnation_id: Uuid,
     /// Its log dirs.
@@ -110,6 +134,12 @@ impl BrokerImage {
     /// Whether it may lead, and may be counted as in sync.
     pub fn is_active(&self) -> bool {
         !self.fenced && !self.in_controlled_shutdown
+    }
+
+    /// Where it is reached by those who came by a listener of this name, elsewhere or here; by an empty one, which is of nobody
+    /// from outside, at the first of them.
+    pub fn endpoint(&self, listener: &str) -> Option<&EndpointImage> {
+        self.endpoints.iter().find(|endpoint| listener.is_empty() || endpoint.listener == listener)
     }
 }
 
@@ -388,7 +418,7 @@ impl Image {
             fenced: record.fenced,
             in_controlled_shutdown: record.in_controlled_shutdown,
             rack: record.rack.as_ref().map(|rack| rack.to_string()),
-            endpoint: record.end_points.first().map(|end| (end.host.to_string(), end.port)).unwrap_or_default(),
+            endpoints: record.end_points.iter().map(EndpointImage::from).collect(),
             incarnation_id: record.incarnation_id,
             log_dirs: record.log_dirs.clone(),
             features: record

@@ -52,17 +52,20 @@ fn feature((name, level): (&String, &i16)) -> MetadataRecord {
 }
 
 fn broker(broker: &BrokerImage) -> MetadataRecord {
-    let (host, port) = &broker.endpoint;
     MetadataRecord::RegisterBroker(RegisterBrokerRecord {
         broker_id: broker.id,
         incarnation_id: broker.incarnation_id,
         broker_epoch: broker.epoch,
-        end_points: vec![BrokerEndpoint {
-            name: Str::from("PLAINTEXT"),
-            host: Str::from(host.as_str()),
-            port: *port,
-            security_protocol: 0,
-        }],
+        end_points: broker
+            .endpoints
+            .iter()
+            .map(|endpoint| BrokerEndpoint {
+                name: Str::from(endpoint.listener.as_str()),
+                host: Str::from(endpoint.host.as_str()),
+                port: endpoint.port,
+                security_protocol: endpoint.security_protocol,
+            })
+            .collect(),
         features: broker
             .features
             .iter()

@@ -116,6 +116,7 @@ apis! {
     47   OffsetDelete                0-0,   flexible none;
     55   DescribeQuorum              0-2,   flexible 0;
     56   AlterPartition              2-3,   flexible 0, internal true;
+    57   UpdateFeatures              0-2,   flexible 0;
     58   Envelope                    0-0,   flexible 0, internal true;
     60   DescribeCluster             0-2,   flexible 0;
     61   DescribeProducers           0-0,   flexible 0;
@@ -200,6 +201,7 @@ mod tests {
         (46, "ListPartitionReassignments", 0, 0),
         (47, "OffsetDelete", 0, 0),
         (55, "DescribeQuorum", 0, 2),
+        (57, "UpdateFeatures", 0, 2),
         (60, "DescribeCluster", 0, 2),
         (61, "DescribeProducers", 0, 0),
         (64, "UnregisterBroker", 0, 0),

@@ -124,12 +124,10 @@ pub(crate) fn create_topics(
     let (admin, source) = (source.asker()?, source.clone());
     let brokers = source.brokers().cloned();
     let making = async move {
-        let made = all(admin.create_topics(&topics, false).await)?;
-        if let Some(brokers) = brokers {
-            let names: Vec<String> = topics.into_iter().map(|topic| topic.name).collect();
-            brokers.local().until_known(&names).await;
-        }
-        client::Result::Ok(made)
+        all(match brokers {
+            Some(brokers) => brokers.local().create_topics(&admin, &topics).await,
+            None => admin.create_topics(&topics, false).await,
+        })
     };
     Ok(Call::new(making, move |py, made| {
         let mut made = made.into_iter().map(|(name, _)| Topic::new(&source, &name));

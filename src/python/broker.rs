@@ -144,9 +144,13 @@ impl Broker {
     ///
     /// `api` is Kafka's name ("Produce", "Fetch", "Metadata", ...), `error` Kafka's name of an error, or its code. Each API is
     /// answered in its own words, so any client understands; requests that brokers send each other are left alone. A produce
-    /// with `acks=0`, which has no answer, has its connection closed. All of it ends with the broker. Raises `ValueError` for a
-    /// name that is none, `InvalidRequestError` for an API that has no place for an error, and `RuntimeError` where the broker
-    /// does not run.
+    /// with `acks=0`, which has no answer, has its connection closed. All of it ends with the broker.
+    ///
+    /// With `topic` only requests about that topic are refused, and of those only that topic's part: what they ask of others is
+    /// done. With `client_id` only those of the client that calls itself so. A fetch is about a topic where its answer tells of it.
+    ///
+    /// Raises `ValueError` for a name that is none, `InvalidRequestError` for an API that has no place for an error, or none for
+    /// the error of one topic, and `RuntimeError` where the broker does not run.
     ///
     /// >>> import strandline as sl
     /// >>> with sl.Cluster() as cluster:
@@ -157,15 +161,17 @@ impl Broker {
     /// ...     fault.wait()
     /// ...     print(offset, fault.remaining)
     /// 0 0
-    #[pyo3(signature = (api, error, times=None))]
+    #[pyo3(signature = (api, error, times=None, topic=None, client_id=None))]
     fn fail_requests(
         &self,
         py: Python<'_>,
         api: &str,
         error: &Bound<'_, PyAny>,
         times: Option<u64>,
+        topic: Option<String>,
+        client_id: Option<String>,
     ) -> PyResult<RequestFault> {
-        RequestFault::new(py, self.open()?, api, error, times)
+        RequestFault::new(py, self.open()?, api, error, times, (topic, client_id))
     }
 
     /// Wait until it runs no more: it was stopped or killed, or has died.

@@ -185,7 +185,9 @@ pub(super) fn local(error: LocalError) -> PyErr {
         LocalError::Start { source, .. } => started(sentence, &source),
         LocalError::Stop { .. } => errors::coded(ErrorCode::KAFKA_STORAGE_ERROR, sentence),
         LocalError::DataDir { source, .. } => PyOSError::new_err((source.raw_os_error(), sentence)),
-        LocalError::Unknown { .. } | LocalError::CannotRefuse { .. } => errors::invalid(sentence),
+        LocalError::Unknown { .. } | LocalError::CannotRefuse { .. } | LocalError::CannotRefuseTopic { .. } => {
+            errors::invalid(sentence)
+        }
         LocalError::State { .. } | LocalError::NoRefusal { .. } => PyRuntimeError::new_err(sentence),
         LocalError::StillUp { .. }
         | LocalError::Late { .. }

@@ -11,16 +11,18 @@ use super::errors;
 use super::runtime::Home;
 use crate::cluster::LocalError;
 use crate::common::ids::NodeId;
-use crate::log::fs::faulty::DiskFault;
+use crate::log::fs::faulty::{Breakage, DiskFault};
 
 /// The disk of one broker; `cluster.disk(1)`.
 ///
-/// What fails is what writes: reads go on, also those of tables that were read without a copy. Of a write that fails the first
-/// half is on the disk, as a real one may leave it.
+/// What fails is what writes, and with `reads=True` what reads; what was read before is left, also of tables that were read
+/// without a copy. Of a write that fails the first half is on the disk, as a real one may leave it. Logs are read through maps: a
+/// read that fails here is answered with the error, where a real disk that cannot read ends the process that touches the map
+/// (SIGBUS), and with it the broker.
 ///
 /// A broker whose disk fails while others may lead does what Apache Kafka's does, full disk or broken one: it ends, and they
-/// lead what it led. `cluster.brokers[1].state` is "died" then, and `reason` tells which write failed. One that is alone goes
-/// on reading, and refuses what it cannot write (`KafkaStorageError`) until it can again. A disk stays broken when its broker is
+/// lead what it led. `cluster.brokers[1].state` is "died" then, and `reason` tells what failed. One that is alone goes
+/// on, and refuses what it cannot write or read (`KafkaStorageError`) until it can again. A disk stays broken when its broker is
 /// started again, until it is healed.
 ///
 /// >>> import strandline as sl
@@ -63,24 +65,38 @@ impl Disk {
         acting.whole().wait(py).map(drop)
     }
 
-    fn breaks(&self, py: Python<'_>, full: bool, files: Option<String>, times: Option<u64>) -> PyResult<()> {
+    fn breaks(&self, py: Python<'_>, breakage: Breakage, files: Option<String>, times: Option<u64>) -> PyResult<()> {
         if times == Some(0) {
             return Err(PyValueError::new_err("times is 0: it must be at least 1, or None for ever"));
         }
-        let fault = DiskFault { full, names: files, times };
+        let fault = DiskFault { breakage, names: files, times };
         self.wait(py, |brokers, id| async move { brokers.local().break_disk(id, fault).await })
     }
 }
 
 #[pymethods]
 impl Disk {
-    /// Let every write and sync fail from now on, with an I/O error.
+    /// Let every write and sync fail from now on, with an I/O error; with `reads=True` every read too, with `writes=False` only
+    /// those.
     ///
     /// `files` are those that it concerns, as a pattern for the end of their paths ("*.log", "flights-0/*"); all by default.
     /// `times` is how many calls fail, for a broker that runs; without it they fail until `heal`.
-    #[pyo3(signature = (files=None, times=None))]
-    fn fail(&self, py: Python<'_>, files: Option<String>, times: Option<u64>) -> PyResult<()> {
-        self.breaks(py, false, files, times)
+    #[pyo3(signature = (files=None, times=None, reads=false, writes=true))]
+    fn fail(
+        &self,
+        py: Python<'_>,
+        files: Option<String>,
+        times: Option<u64>,
+        reads: bool,
+        writes: bool,
+    ) -> PyResult<()> {
+        let breakage = match (reads, writes) {
+            (false, true) => Breakage::Writes,
+            (true, false) => Breakage::Reads,
+            (true, true) => Breakage::All,
+            (false, false) => return Err(PyValueError::new_err("reads and writes are False: nothing would fail")),
+        };
+        self.breaks(py, breakage, files, times)
     }
 
     /// Let it be full from now on: whatever takes room fails, and what gives it up goes on.
@@ -88,7 +104,7 @@ impl Disk {
     /// `files` and `times` are as for `fail`.
     #[pyo3(signature = (files=None, times=None))]
     fn fill(&self, py: Python<'_>, files: Option<String>, times: Option<u64>) -> PyResult<()> {
-        self.breaks(py, true, files, times)
+        self.breaks(py, Breakage::Full, files, times)
     }
 
     /// End all of it. A broker that has died of it is started again by `cluster.brokers[1].start()`.

@@ -10,6 +10,7 @@ use pyo3::types::PyString;
 use super::cluster::{self, Brokers};
 use super::runtime::{self, Home};
 use super::{convert, errors};
+use crate::cluster::RefusedRequests;
 use crate::common::ids::NodeId;
 use crate::protocol::{ApiKey, ErrorCode};
 
@@ -53,15 +54,18 @@ impl RequestFault {
         name: &str,
         error: &Bound<'_, PyAny>,
         times: Option<u64>,
+        (topic, client_id): (Option<String>, Option<String>),
     ) -> PyResult<RequestFault> {
         let (api, code) = (api(name)?, code(error)?);
         if times == Some(0) {
             return Err(PyValueError::new_err("times is 0: it must be at least 1, or None for all"));
         }
         let local = brokers.local().clone();
-        let refusing = async move { local.refuse(id, api, code, times).await };
-        let fault = runtime::wait(py, refusing)?.map_err(cluster::local)?;
-        let told = format!("broker {id} refuses {api} with {}", code.name());
+        let of_topic = topic.as_ref().map(|topic| format!(" of topic '{topic}'")).unwrap_or_default();
+        let by_client = client_id.as_ref().map(|client| format!(" by client '{client}'")).unwrap_or_default();
+        let requests = RefusedRequests { api, code, times, topic, client_id };
+        let fault = runtime::wait(py, async move { local.refuse(id, requests).await })?.map_err(cluster::local)?;
+        let told = format!("broker {id} refuses {api}{of_topic}{by_client} with {}", code.name());
         Ok(RequestFault { inner: Home::new("fault", (brokers.clone(), id, fault)), told })
     }
 

@@ -25,7 +25,7 @@ use crate::broker::{Broker, Connection, Listener, Reply, ReplyFuture};
 use crate::common::clock::SharedClock;
 use crate::common::shutdown::Shutdown;
 use crate::common::transport::BoxStream;
-use crate::protocol::Frame;
+use crate::protocol::{Frame, Str};
 
 /// How many requests of one connection may be under way.
 const PIPELINED: usize = 64;
@@ -57,6 +57,7 @@ impl Slot {
 pub(super) struct Session {
     pub(super) broker: Arc<Broker>,
     pub(super) listener: Listener,
+    pub(super) name: Str,
     pub(super) clock: SharedClock,
     pub(super) shutdown: Shutdown,
     pub(super) max_idle: Option<Duration>,
@@ -83,7 +84,7 @@ enum Ended {
 
 /// Serves one connection until it ends.
 pub(super) async fn serve(mut session: Session, mut stream: BoxStream, peer: SocketAddr) {
-    let connection = session.broker.connect(peer, session.listener);
+    let connection = session.broker.connect(peer, session.listener, session.name.clone());
     let ended = converse(&mut session, &connection, &mut stream).await;
     session.broker.disconnected(&connection);
     match ended {
@@ -97,7 +98,7 @@ pub(super) async fn serve(mut session: Session, mut stream: BoxStream, peer: Soc
 }
 
 async fn converse(session: &mut Session, connection: &Arc<Connection>, stream: &mut BoxStream) -> Result<(), Ended> {
-    let Session { broker, listener: _, clock, shutdown, max_idle, reader, place } = session;
+    let Session { broker, listener: _, name: _, clock, shutdown, max_idle, reader, place } = session;
     let line = Line { clock, shutdown, max_idle: *max_idle, place };
     let mut slots: VecDeque<Slot> = VecDeque::new();
     let mut last_request = clock.monotonic();

@@ -21,6 +21,7 @@ use crate::common::clock::SharedClock;
 use crate::common::shutdown::Shutdown;
 use crate::common::transport::{Listener, SharedTransport};
 use crate::config::{Values, broker as key};
+use crate::protocol::Str;
 use connection::Session;
 use frame::{FrameReader, Intake};
 use gate::Gate;
@@ -54,20 +55,21 @@ impl Limits {
 pub struct Server {
     listener: Box<dyn Listener>,
     role: broker::Listener,
+    name: Str,
     address: SocketAddr,
 }
 
 impl Server {
-    /// Binds `host:port` for whom `role` says; port 0 takes any free one.
+    /// Binds `host:port` for whom `role` says, as the listener of this name; port 0 takes any free one.
     pub async fn bind(
         transport: &SharedTransport,
         host: &str,
         port: u16,
-        role: broker::Listener,
+        (role, name): (broker::Listener, &str),
     ) -> io::Result<Server> {
         let listener = transport.bind(host, port).await?;
         let address = listener.local_addr()?;
-        Ok(Server { listener, role, address })
+        Ok(Server { listener, role, name: Str::from(name), address })
     }
 
     /// The address that was bound.
@@ -129,6 +131,7 @@ impl Server {
             let session = Session {
                 broker: broker.clone(),
                 listener: self.role,
+                name: self.name.clone(),
                 clock: clock.clone(),
                 shutdown: shutdown.clone(),
                 max_idle,

@@ -166,6 +166,61 @@ def test_who_left_below_the_minimum_stays_eligible(play: Callable[[Scenario], No
     play(scenario)
 
 
+def test_features_are_raised_and_lowered(play: Callable[[Scenario], None]) -> None:
+    name = "eligible.leader.replicas.version"
+
+    def scenario(stand: Stand) -> Transcript:
+        def level(wanted: int) -> object:
+            # Apache Kafka answers before all of its brokers have heard of a change.
+            def rows() -> list[str]:
+                described = stand.run("features", "describe")[1]
+                return [row.partition(" Epoch")[0] for row in described if name in row]
+
+            stand.until(lambda: rows()[0].endswith(f": {wanted}"))
+            return rows()
+
+        def change(*args: str) -> tuple[int, list[str]]:
+            code, said = stand.run("features", *args)
+            return code, [re.sub(r"(Local controller|Broker) \d+", r"\1 ID", row) for row in said]
+
+        def minimum() -> list[str]:
+            said = stand.run("configs", "--describe", "--entity-type", "brokers", "--entity-default")[1]
+            return [row.partition(" ")[0] for row in said if "min.insync.replicas" in row]
+
+        def epoch() -> int:
+            described = stand.run("features", "describe")[1]
+            return int(next(re.findall(r"Epoch: (\d+)", row) for row in described if name in row)[0])
+
+        found = {"first": level(1)}
+        before = epoch()
+        found["tried"] = change("disable", "--feature", name, "--dry-run")
+        found["still on"] = level(1)
+        found["off"] = change("disable", "--feature", name)
+        found["is off"] = level(0)
+        found["the minimum stays"] = minimum()
+        every = ("configs", "--alter", "--entity-type", "brokers", "--entity-default")
+        found["the minimum goes"] = stand.run(*every, "--delete-config", "min.insync.replicas")
+        stand.until(lambda: not minimum())
+        found["no downgrade"] = change("downgrade", "--feature", f"{name}=1")
+        found["tried to raise"] = change("upgrade", "--feature", f"{name}=1", "--dry-run")
+        found["still off"] = level(0)
+        found["on"] = change("upgrade", "--feature", f"{name}=1")
+        found["is on"] = level(1)
+        stand.until(lambda: bool(minimum()))
+        found["the minimum is back"] = minimum()
+        found["once more"] = change("upgrade", "--feature", f"{name}=1")
+        found["too high"] = change("upgrade", "--feature", f"{name}=2")
+        found["unknown"] = change("upgrade", "--feature", "tides.version=1")
+        found["all or none"] = change("downgrade", "--feature", f"{name}=0", "--feature", "tides.version=1")
+        found["down"] = change("downgrade", "--feature", f"{name}=0", "--unsafe")
+        found["is down"] = level(0)
+        found["up again"] = change("upgrade", "--feature", f"{name}=1")
+        found["epoch rises"] = epoch() > before
+        return found
+
+    play(scenario)
+
+
 def test_partitions_are_reassigned(play: Callable[[Scenario], None]) -> None:
     def scenario(stand: Stand) -> Transcript:
         stand.create("moved", "ab", "bc")

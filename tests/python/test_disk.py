@@ -83,6 +83,44 @@ def test_the_active_controllers_disk_may_fail(three: sl.Cluster) -> None:
     three.create_topic("u", replication_factor=2)
 
 
+@pytest.mark.parametrize("whose", ["leader", "follower"])
+def test_a_broker_whose_disk_cannot_be_read_ends_and_nothing_is_lost(three: sl.Cluster, whose: str) -> None:
+    three.create_topic("t", replication_factor=3, min_insync_replicas=2)
+    leads = three.wait_leader("t")
+    victim = three.brokers[leads if whose == "leader" else (leads + 1) % 3]
+    with three.producer(acks="all") as producer:
+        for number in range(20):
+            producer.send("t", str(number)).result()
+        # Nobody reads what a follower has before it leads, or is started again.
+        three.disk(victim.id).fail(reads=True, writes=whose == "follower")
+        assert values(three, "t") == list(range(20))
+        if whose == "follower":
+            producer.send("t", "20").result()
+        victim.wait_down()
+        assert victim.state == "died"
+        assert "Input/output error" in (victim.reason or "")
+        with pytest.raises((OSError, sl.KafkaError)):
+            victim.start()
+        three.disk(victim.id).heal()
+        victim.start()
+        three.wait_healthy()
+        producer.send("t", "21").result()
+    assert values(three, "t") == [*range(20), *([20] if whose == "follower" else []), 21]
+
+
+def test_what_one_that_is_alone_cannot_read_is_asked_for_again(isolation: Isolation) -> None:
+    with sl.Cluster(isolation=isolation) as cluster:
+        [alone] = cluster.brokers
+        cluster.create_topic("t")
+        with cluster.producer() as producer:
+            producer.send("t", "0").result()
+            cluster.disk(alone.id).fail(files="t-0/*.log", times=3, reads=True, writes=False)
+            assert values(cluster, "t") == [0]
+            producer.send("t", "1").result()
+        assert alone.state == "running"
+        assert values(cluster, "t") == [0, 1]
+
+
 def test_who_is_alone_refuses_what_it_cannot_write_and_goes_on(isolation: Isolation) -> None:
     with sl.Cluster(isolation=isolation) as cluster:
         [alone] = cluster.brokers
@@ -111,6 +149,8 @@ def test_what_makes_no_sense_is_refused() -> None:
             cluster.disk(7)
         with pytest.raises(ValueError, match="times is 0"):
             disk.fail(times=0)
+        with pytest.raises(ValueError, match="nothing would fail"):
+            disk.fail(writes=False)
         alone.stop()
         with pytest.raises(RuntimeError, match="does not run"):
             disk.fail(times=1)

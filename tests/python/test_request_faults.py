@@ -75,6 +75,71 @@ def test_a_group_joins_and_commits_all_the_same(cluster: sl.Cluster) -> None:
     assert cluster.admin().list_offsets("g")[sl.TopicPartition("t", 0)].offset == 1
 
 
+def test_one_topic_is_refused_and_the_others_are_served(cluster: sl.Cluster) -> None:
+    [broker] = cluster.brokers
+    cluster.create_topic("flights")
+    fault = broker.fail_requests("Produce", error="MESSAGE_TOO_LARGE", times=1, topic="flights")
+    told = f"<RequestFault: broker {broker.id} refuses Produce of topic 'flights' with MESSAGE_TOO_LARGE>"
+    assert repr(fault) == told
+    # Both in one request, where the client puts them there.
+    with cluster.producer(linger_ms=50) as producer:
+        served, refused = (producer.send(topic, "0") for topic in ("t", "flights"))
+        assert served.result().offset == 0
+        with pytest.raises(sl.errors.MessageTooLargeError):
+            refused.result()
+        fault.wait()
+        assert producer.send("flights", "1").result().offset == 0
+    reads = {
+        api: broker.fail_requests(api, error=error, times=2, topic="flights")
+        for api, error in {
+            "Fetch": "NOT_LEADER_OR_FOLLOWER",
+            "ListOffsets": "LEADER_NOT_AVAILABLE",
+            "Metadata": "LEADER_NOT_AVAILABLE",
+        }.items()
+    }
+    for topic in ("t", "flights"):
+        with cluster.consumer(topic, auto_offset_reset="earliest", stop_at_end=True) as consumer:
+            assert len(list(consumer)) == 1
+        assert all(fault.remaining == 2 for fault in reads.values()) == (topic == "t")
+    for fault in reads.values():
+        fault.wait()
+
+
+def test_commits_and_admin_requests_may_be_refused_for_one_topic(cluster: sl.Cluster) -> None:
+    [broker] = cluster.brokers
+    cluster.create_topic("flights")
+    with cluster.producer() as producer:
+        for topic in ("t", "flights"):
+            producer.send(topic, "0").result()
+    committed = broker.fail_requests("OffsetCommit", error="TOPIC_AUTHORIZATION_FAILED", times=1, topic="flights")
+    with cluster.consumer("t", "flights", group_id="g", auto_offset_reset="earliest") as consumer:
+        messages = {message.topic: message for message in (next(consumer), next(consumer))}
+        with pytest.raises(sl.errors.TopicAuthorizationFailedError):
+            consumer.commit(messages["flights"])
+        consumer.commit(messages["flights"])
+    committed.wait()
+    broker.fail_requests("CreateTopics", error="POLICY_VIOLATION", topic="airports")
+    broker.fail_requests("DeleteTopics", error="POLICY_VIOLATION", times=1, topic="flights")
+    with pytest.raises(sl.errors.PolicyViolationError):
+        cluster.create_topic("airports")
+    cluster.create_topic("airlines")
+    with pytest.raises(sl.errors.PolicyViolationError):
+        cluster.admin().delete_topic("flights")
+    cluster.admin().delete_topics(["t", "flights"])
+
+
+def test_one_client_is_refused(cluster: sl.Cluster) -> None:
+    [broker] = cluster.brokers
+    fault = broker.fail_requests("Produce", error="MESSAGE_TOO_LARGE", client_id="loader")
+    assert repr(fault).endswith("refuses Produce by client 'loader' with MESSAGE_TOO_LARGE>")
+    with cluster.producer(client_id="loader") as loader, cluster.producer(client_id="other") as other:
+        with pytest.raises(sl.errors.MessageTooLargeError):
+            loader.send("t", "0").result()
+        assert other.send("t", "0").result().offset == 0
+        fault.end()
+        assert loader.send("t", "1").result().offset == 1
+
+
 def test_what_a_broker_forwards_it_may_refuse_itself() -> None:
     # Whichever broker is asked.
     with sl.Cluster(brokers=3) as cluster:
@@ -114,3 +179,7 @@ def test_what_makes_no_sense_is_refused(cluster: sl.Cluster) -> None:
     # Between brokers and controllers.
     with pytest.raises(ValueError, match="it must be one of"):
         broker.fail_requests("AlterPartition", error="REQUEST_TIMED_OUT")
+    # Its answer is about a group, or about the broker.
+    for api in ("JoinGroup", "ApiVersions", "AlterPartitionReassignments"):
+        with pytest.raises(sl.errors.InvalidRequestError, match=f"{api} cannot be refused for one topic.*Produce"):
+            broker.fail_requests(api, error="REQUEST_TIMED_OUT", topic="t")

@@ -72,7 +72,7 @@ impl Shore {
 
     pub(crate) async fn make(&self, wish: NewTopic) {
         let admin = self.admin();
-        let [(_, made)] = admin.create_topics(&[wish], false).await.unwrap().try_into().ok().unwrap();
+        let [(_, made)] = self.cluster.create_topics(&admin, &[wish]).await.unwrap().try_into().ok().unwrap();
         made.unwrap();
         admin.close();
         self.cluster.wait_healthy(PATIENCE).await.unwrap();
@@ -293,6 +293,32 @@ fn who_takes_itself_for_the_controller_hands_on_what_it_may_not_decide() {
         shore.cluster.change_links(Links::heal).await;
         let response = asking.await.unwrap().unwrap();
         assert_eq!(response.topics[0].error_code, ErrorCode::NONE, "{:?}", response.topics[0].error_message);
+        admin.close();
+        shore.cluster.stop_all().await.unwrap();
+    });
+}
+
+#[test]
+fn a_topic_that_was_made_is_known_to_all_who_can_be_heard() {
+    run(async {
+        let shore = Shore::new().await;
+        let admin = shore.admin();
+        let wishes = ["terns", "gulls", "terns"].map(|name| NewTopic::new(name, 1));
+        let known = |name: &str| {
+            let running = shore.cluster.running();
+            running.iter().filter(|broker| broker.controller().read(|image| image.topic(name).is_some())).count()
+        };
+        let made = shore.cluster.create_topics(&admin, &wishes[..2]).await.unwrap();
+        assert!(made.iter().all(|(_, made)| made.is_ok()), "{made:?}");
+        assert_eq!((known("terns"), known("gulls")), (3, 3));
+        let again = shore.cluster.create_topics(&admin, &wishes[2..]).await.unwrap();
+        assert_eq!(again[0].1.as_ref().unwrap_err().code(), Some(ErrorCode::TOPIC_ALREADY_EXISTS));
+        // Nobody waits for who cannot be heard.
+        let paused = shore.cluster.ids().into_iter().find(|id| *id != shore.controller()).unwrap();
+        shore.cluster.pause_broker(paused).unwrap();
+        let made = shore.cluster.create_topics(&admin, &[NewTopic::new("skuas", 1)]).await.unwrap();
+        assert!(made[0].1.is_ok(), "{made:?}");
+        shore.cluster.resume_broker(paused).unwrap();
         admin.close();
         shore.cluster.stop_all().await.unwrap();
     });

@@ -22,7 +22,7 @@ pub(crate) const CLUSTER: &str = "MkU3OEVBNTcwNTJENDM2Qg";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A port that nobody has now.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 

@@ -79,6 +79,7 @@ macro_rules! each_message {
             list_partition_reassignments::ListPartitionReassignmentsRequest,
             list_partition_reassignments::ListPartitionReassignmentsResponse,
             alter_partition::AlterPartitionRequest, alter_partition::AlterPartitionResponse,
+            update_features::UpdateFeaturesRequest, update_features::UpdateFeaturesResponse,
             envelope::EnvelopeRequest, envelope::EnvelopeResponse,
             broker_registration::BrokerRegistrationRequest, broker_registration::BrokerRegistrationResponse,
             broker_heartbeat::BrokerHeartbeatRequest, broker_heartbeat::BrokerHeartbeatResponse,

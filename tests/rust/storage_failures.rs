@@ -1,4 +1,5 @@
-//! A disk that is full, read-only or broken: writes are refused, reads go on, and when there is room again, so do writes.
+//! A disk that is full, read-only or broken: writes are refused, reads go on, and when there is room again, so do writes. Or reads
+//! are.
 //! And a stop that power cuts short: it is marked as clean only where nothing can be lost any more.
 
 use std::io;
@@ -9,6 +10,7 @@ use tokio::runtime::Runtime;
 
 use strandline::cluster::{BrokerSettings, RunningBroker};
 use strandline::log::fs::FileSystem;
+use strandline::log::fs::faulty::{Breakage, DiskFault, Faults};
 use strandline::log::fs::memory::{Fault, MemoryFs, choices};
 use strandline::protocol::ErrorCode;
 
@@ -52,6 +54,28 @@ fn a_disk_that_fails(kind: io::ErrorKind, written: usize) {
     // What was refused does not come back with the next broker.
     let broker = start(&runtime, &fs);
     let mut wire = Wire::connect(broker.address());
+    assert_eq!(wire.fetch("tide", 0), (ErrorCode::NONE, vec!["ebb".to_owned(), "flow".to_owned()]));
+    runtime.block_on(broker.stop()).unwrap();
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_refuses_reads_and_takes_writes() {
+    let runtime = Runtime::new().unwrap();
+    let faults = Faults::default();
+    let mut settings = BrokerSettings::new().with_file_system(faults.of(Arc::new(MemoryFs::new())));
+    settings.set("listeners", "PLAINTEXT://127.0.0.1:0");
+    settings.set("log.dirs", "/data");
+    let broker = runtime.block_on(RunningBroker::start(settings)).unwrap();
+    let mut wire = Wire::connect(broker.address());
+    assert_eq!(wire.create("tide"), ErrorCode::NONE);
+    assert_eq!(wire.produce("tide", batch(&["ebb"])).error_code, ErrorCode::NONE);
+    faults.set(vec![DiskFault { breakage: Breakage::Reads, names: Some("tide-0/*".to_owned()), times: None }]);
+    for _ in 0..3 {
+        assert_eq!(wire.fetch("tide", 0), (ErrorCode::KAFKA_STORAGE_ERROR, Vec::new()));
+    }
+    assert_eq!(wire.produce("tide", batch(&["flow"])).error_code, ErrorCode::NONE);
+    assert_eq!(broker.death(), None, "there is nobody else");
+    faults.set(Vec::new());
     assert_eq!(wire.fetch("tide", 0), (ErrorCode::NONE, vec!["ebb".to_owned(), "flow".to_owned()]));
     runtime.block_on(broker.stop()).unwrap();
 }

@@ -10,7 +10,7 @@
 
 use super::{Context, Outcome};
 use crate::broker::{Broker, Listener};
-use crate::metadata::plan::FEATURES;
+use crate::metadata::plan;
 use crate::protocol::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
@@ -29,27 +29,25 @@ pub(super) async fn handle(
             ..Default::default()
         });
     }
-    let features: Vec<(Str, i16)> = broker
-        .controller()
-        .read(|image| image.features().iter().map(|(name, level)| (Str::from(name.as_str()), *level)).collect());
-    // What Apache Kafka wrote and is only handed on is known at its level alone.
-    let supported = features.iter().map(|(name, level)| {
-        let known = FEATURES.iter().find(|(known, ..)| *known == name.as_str());
-        let (min_version, max_version) = known.map_or((*level, *level), |(_, min, max)| (*min, *max));
-        SupportedFeatureKey { name: name.clone(), min_version, max_version }
-    });
-    // A client of before version 4 takes a minimum of 0 for nonsense.
-    let supported = supported.filter(|known| known.min_version > 0 || context.version >= 4);
-    let finalized = features.iter().map(|(name, level)| FinalizedFeatureKey {
-        name: name.clone(),
-        max_version_level: *level,
-        min_version_level: *level,
+    let (supported, finalized): (Vec<_>, Vec<_>) = broker.controller().read(|image| {
+        let supported = plan::supported_features(image).into_iter().map(|(name, min_version, max_version)| {
+            SupportedFeatureKey { name: Str::from(name), min_version, max_version }
+        });
+        // A client of before version 4 takes a minimum of 0 for nonsense.
+        let supported = supported.filter(|known| known.min_version > 0 || context.version >= 4);
+        let finalized = image.features().iter().map(|(name, level)| FinalizedFeatureKey {
+            name: Str::from(name.as_str()),
+            max_version_level: *level,
+            min_version_level: *level,
+        });
+        (supported.collect(), finalized.collect())
     });
     Outcome::Reply(ApiVersionsResponse {
         api_keys: served(context.connection.listener),
-        supported_features: supported.collect(),
-        finalized_features: finalized.collect(),
-        finalized_features_epoch: 0,
+        supported_features: supported,
+        finalized_features: finalized,
+        // Clients take what has a higher epoch for newer.
+        finalized_features_epoch: broker.controller().last_applied(),
         ..Default::default()
     })
 }

@@ -5,7 +5,7 @@
 //!
 //! Rules
 //!   a listener tells of those that it is for: brokers, or on a controller's listener the voters of the metadata quorum and who
-//!   leads it. Who asks for the others gets MISMATCHED_ENDPOINT_TYPE, and UNSUPPORTED_ENDPOINT_TYPE for what is neither
+//!   leads it; and brokers by where their listener of the same name is, those alone that have one. Who asks for the others gets MISMATCHED_ENDPOINT_TYPE, and UNSUPPORTED_ENDPOINT_TYPE for what is neither
 
 use super::{Context, Outcome};
 use crate::broker::{Broker, Listener};
@@ -45,12 +45,15 @@ pub(super) async fn handle(
     }
     let with_fenced = context.version >= 2 && request.include_fenced_brokers;
     let (brokers, controller_id) = broker.controller().read(|image| {
-        let brokers = image.brokers().filter(|broker| with_fenced || !broker.fenced).map(|broker| DescribeClusterBroker {
-            broker_id: broker.id,
-            host: Str::from(broker.endpoint.0.as_str()),
-            port: i32::from(broker.endpoint.1),
-            rack: broker.rack.as_deref().map(Str::from),
-            is_fenced: broker.fenced,
+        let brokers = image.brokers().filter(|broker| with_fenced || !broker.fenced).filter_map(|broker| {
+            let endpoint = broker.endpoint(context.listener())?;
+            Some(DescribeClusterBroker {
+                broker_id: broker.id,
+                host: Str::from(endpoint.host.as_str()),
+                port: i32::from(endpoint.port),
+                rack: broker.rack.as_deref().map(Str::from),
+                is_fenced: broker.fenced,
+            })
         });
         (brokers.collect(), broker.told_controller(image))
     });

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::{Context, Outcome};
 use crate::broker::{Broker, Reply};
-use crate::protocol::ErrorCode;
+use crate::protocol::{ErrorCode, Str};
 use crate::protocol::messages::envelope::{EnvelopeRequest, EnvelopeResponse};
 
 /// How many bytes the size before a frame takes.
@@ -33,7 +33,7 @@ pub(super) async fn handle(
             Err(_) => return refuse(ErrorCode::INVALID_REQUEST),
         },
     };
-    let client = broker.connect(SocketAddr::new(address, 0), crate::broker::Listener::Client);
+    let client = broker.connect(SocketAddr::new(address, 0), crate::broker::Listener::Client, Str::default());
     let Some(reply) = broker.answer_as_controller(&client, request.request_data).await else {
         return refuse(ErrorCode::NOT_CONTROLLER);
     };

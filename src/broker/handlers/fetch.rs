@@ -295,7 +295,7 @@ fn respond(broker: &Broker, context: &Context, step: &Step, read: Read) -> Fetch
             continue;
         }
         if context.version >= 16 {
-            name_leader(broker, target, &mut data, &mut node_endpoints);
+            name_leader(broker, context, target, &mut data, &mut node_endpoints);
         }
         if context.version < 12 {
             data.current_leader = LeaderIdAndEpoch::default();
@@ -319,7 +319,13 @@ fn respond(broker: &Broker, context: &Context, step: &Step, read: Read) -> Fetch
 }
 
 /// Names the leader of a partition that another broker leads, and tells where that is.
-pub(super) fn name_leader(broker: &Broker, target: &Target, data: &mut PartitionData, endpoints: &mut Vec<NodeEndpoint>) {
+pub(super) fn name_leader(
+    broker: &Broker,
+    context: &Context,
+    target: &Target,
+    data: &mut PartitionData,
+    endpoints: &mut Vec<NodeEndpoint>,
+) {
     if ![ErrorCode::NOT_LEADER_OR_FOLLOWER, ErrorCode::FENCED_LEADER_EPOCH].contains(&data.error_code) {
         return;
     }
@@ -330,7 +336,7 @@ pub(super) fn name_leader(broker: &Broker, target: &Target, data: &mut Partition
     let LeaderHint { leader_id, leader_epoch } = broker.leader_of(topic, target.partition);
     data.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
     if endpoints.iter().all(|known| known.node_id != leader_id)
-        && let Some((host, port, rack)) = broker.endpoint_of(leader_id)
+        && let Some((host, port, rack)) = broker.endpoint_of(leader_id, context.listener())
     {
         endpoints.push(NodeEndpoint { node_id: leader_id, host, port, rack });
     }

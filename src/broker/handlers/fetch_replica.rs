@@ -213,7 +213,7 @@ fn respond(broker: &Broker, context: &Context, step: &Step, found: Found) -> Fet
     for (target, mut data) in found.replies {
         let TopicKey::Id(topic_id) = target.topic else { continue };
         if context.version >= 16 {
-            name_leader(broker, &target, &mut data, &mut node_endpoints);
+            name_leader(broker, context, &target, &mut data, &mut node_endpoints);
         }
         match responses.last_mut() {
             Some(topic) if topic.topic_id == topic_id => topic.partitions.push(data),

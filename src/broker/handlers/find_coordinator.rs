@@ -29,7 +29,7 @@ pub(super) async fn handle(
         _ => Err(ErrorCode::INVALID_REQUEST),
     };
     let coordinators = keys.into_iter().map(|key| {
-        let found = ready.and_then(|()| broker.coordinator_of(&key));
+        let found = ready.and_then(|()| broker.coordinator_of(&key, context.listener()));
         let (code, (node_id, host, port)) = match found {
             Ok(endpoint) => (ErrorCode::NONE, endpoint),
             Err(code) => (code, (-1, Str::default(), -1)),

@@ -10,7 +10,10 @@
 //!                  LEADER_NOT_AVAILABLE only if making it failed to finish, else the new topic itself
 //!   unknown id     UNKNOWN_TOPIC_ID
 //!   no leader      LEADER_NOT_AVAILABLE for that partition; the replicas of brokers that are fenced are told as offline
-//!   brokers        those that are not fenced, and for a moment those that this one has just lost touch with
+//!   no listener    LISTENER_NOT_FOUND (before version 6 LEADER_NOT_AVAILABLE) for a partition whose leader has none of the name that
+//!                  the client came by
+//!   brokers        where their listener of that name is; those that are not fenced, and for a moment those that this one has just
+//!                  lost touch with
 //!
 //! A client that loses a leader asks at once, and may be faster than the controller: told the old leader, or none, librdkafka asks
 //! again only after a second. So among several brokers
@@ -48,8 +51,8 @@ const VERDICT: Duration = Duration::from_millis(600);
 pub(super) async fn handle(broker: &Arc<Broker>, context: &Context, request: MetadataRequest) -> Outcome<MetadataResponse> {
     hold(broker, context).await;
     let topics = match request.topics {
-        None => all(broker),
-        Some(topics) if context.version == 0 && topics.is_empty() => all(broker),
+        None => all(broker, context),
+        Some(topics) if context.version == 0 && topics.is_empty() => all(broker, context),
         Some(topics) => {
             let mut answers = Vec::with_capacity(topics.len());
             let mut named = HashSet::with_capacity(topics.len());
@@ -58,14 +61,14 @@ pub(super) async fn handle(broker: &Arc<Broker>, context: &Context, request: Met
                 if !named.insert((topic.name.clone(), topic.topic_id)) {
                     continue;
                 }
-                answers.push(one(broker, topic, request.allow_auto_topic_creation || context.version < 4).await);
+                answers.push(one(broker, topic, request.allow_auto_topic_creation || context.version < 4, context).await);
             }
             answers
         }
     };
     let (brokers, controller_id) = broker.controller().read(|image| {
         let known = image.brokers().filter(|known| !known.fenced || broker.has_lost(known.id));
-        let brokers: Vec<_> = known.map(told).collect();
+        let brokers: Vec<_> = known.filter_map(|known| told(known, context.listener())).collect();
         (brokers, broker.told_controller(image))
     });
     Outcome::Reply(MetadataResponse {
@@ -92,22 +95,28 @@ async fn hold(broker: &Arc<Broker>, context: &Context) {
     }
 }
 
-fn told(broker: &BrokerImage) -> MetadataResponseBroker {
-    MetadataResponseBroker {
+fn told(broker: &BrokerImage, listener: &str) -> Option<MetadataResponseBroker> {
+    let endpoint = broker.endpoint(listener)?;
+    Some(MetadataResponseBroker {
         node_id: broker.id,
-        host: Str::from(broker.endpoint.0.as_str()),
-        port: i32::from(broker.endpoint.1),
+        host: Str::from(endpoint.host.as_str()),
+        port: i32::from(endpoint.port),
         rack: broker.rack.as_deref().map(Str::from),
-    }
+    })
 }
 
-fn all(broker: &Arc<Broker>) -> Vec<MetadataResponseTopic> {
-    let mut topics: Vec<_> = broker.controller().read(|image| image.topics().map(|topic| describe(image, topic)).collect());
+fn all(broker: &Arc<Broker>, context: &Context) -> Vec<MetadataResponseTopic> {
+    let mut topics: Vec<_> = broker.controller().read(|image| image.topics().map(|topic| describe(image, topic, context)).collect());
     topics.sort_unstable_by(|a: &MetadataResponseTopic, b| a.name.cmp(&b.name));
     topics
 }
 
-async fn one(broker: &Arc<Broker>, asked: MetadataRequestTopic, may_create: bool) -> MetadataResponseTopic {
+async fn one(
+    broker: &Arc<Broker>,
+    asked: MetadataRequestTopic,
+    may_create: bool,
+    context: &Context,
+) -> MetadataResponseTopic {
     let refuse = |asked: MetadataRequestTopic, code: ErrorCode| MetadataResponseTopic {
         error_code: code,
         is_internal: asked.name.as_deref().is_some_and(topic_name::is_internal),
@@ -116,10 +125,10 @@ async fn one(broker: &Arc<Broker>, asked: MetadataRequestTopic, may_create: bool
         ..Default::default()
     };
     let Some(name) = asked.name.clone() else {
-        let found = broker.controller().read(|image| image.topic_by_id(asked.topic_id).map(|topic| describe(image, topic)));
+        let found = broker.controller().read(|image| image.topic_by_id(asked.topic_id).map(|topic| describe(image, topic, context)));
         return found.unwrap_or_else(|| refuse(asked, ErrorCode::UNKNOWN_TOPIC_ID));
     };
-    if let Some(found) = find(broker, &name) {
+    if let Some(found) = find(broker, &name, context) {
         return found;
     }
     if topic_name::validate(&name).is_err() {
@@ -135,20 +144,27 @@ async fn one(broker: &Arc<Broker>, asked: MetadataRequestTopic, may_create: bool
         Err(refusal) if refusal.code == ErrorCode::TOPIC_ALREADY_EXISTS => {}
         Err(refusal) => return refuse(asked, refusal.code),
     }
-    let made = find(broker, &name);
+    let made = find(broker, &name, context);
     made.unwrap_or_else(|| refuse(asked, ErrorCode::LEADER_NOT_AVAILABLE))
 }
 
-fn find(broker: &Broker, name: &str) -> Option<MetadataResponseTopic> {
-    broker.controller().read(|image| image.topic(name).map(|topic| describe(image, topic)))
+fn find(broker: &Broker, name: &str, context: &Context) -> Option<MetadataResponseTopic> {
+    broker.controller().read(|image| image.topic(name).map(|topic| describe(image, topic, context)))
 }
 
-fn describe(image: &Image, topic: &TopicImage) -> MetadataResponseTopic {
-    let is_live = |id: NodeId| image.broker(id).is_some_and(|broker| !broker.fenced);
+fn describe(image: &Image, topic: &TopicImage, context: &Context) -> MetadataResponseTopic {
+    let live = |id: NodeId| image.broker(id).filter(|broker| !broker.fenced);
+    let is_live = |id: NodeId| live(id).is_some();
+    let code = |leader: NodeId| match live(leader) {
+        None => ErrorCode::LEADER_NOT_AVAILABLE,
+        Some(leader) if leader.endpoint(context.listener()).is_some() => ErrorCode::NONE,
+        Some(_) if context.version < 6 => ErrorCode::LEADER_NOT_AVAILABLE,
+        Some(_) => ErrorCode::LISTENER_NOT_FOUND,
+    };
     let partition = |(index, partition): (i32, &PartitionImage)| MetadataResponsePartition {
         partition_index: index,
-        error_code: if is_live(partition.leader) { ErrorCode::NONE } else { ErrorCode::LEADER_NOT_AVAILABLE },
-        leader_id: if is_live(partition.leader) { partition.leader } else { -1 },
+        error_code: code(partition.leader),
+        leader_id: if code(partition.leader).is_none() { partition.leader } else { -1 },
         leader_epoch: partition.leader_epoch,
         replica_nodes: partition.replicas.clone(),
         isr_nodes: partition.isr.clone(),

@@ -20,7 +20,7 @@ use crate::protocol::{
 };
 use crate::replica::WriteError;
 
-pub use refusals::can_be_refused;
+pub use refusals::{can_be_refused, can_be_refused_for_a_topic};
 
 /// One line an API: its key, and the module whose `handle` answers it. What is `for the controller` is handed on to the
 /// active controller wherever it comes in.
@@ -88,6 +88,7 @@ served! {
     OffsetDelete => offset_delete;
     DescribeQuorum => describe_quorum, for the controller;
     AlterPartition => alter_partition;
+    UpdateFeatures => update_features, for the controller;
     Envelope => envelope;
     DescribeCluster => describe_cluster;
     DescribeProducers => describe_producers;
@@ -122,6 +123,11 @@ impl Context {
         self.client_id.as_deref().unwrap_or_default().to_owned()
     }
 
+    /// The name of the listener that it came by: it is told where others are by that one.
+    fn listener(&self) -> &str {
+        &self.connection.listener_name
+    }
+
     /// Where the client is, as Kafka writes it.
     fn client_host(&self) -> String {
         format!("/{}", self.connection.peer.ip())
@@ -141,9 +147,14 @@ enum Outcome<R> {
 
 /// Works on the request in `frame`, here or where the active controller is, unless it is to be refused.
 pub(super) fn handle(broker: &Arc<Broker>, connection: &Arc<Connection>, frame: Bytes) -> ReplyFuture {
-    if let Some(refused) = refusals::refused(broker, connection, &frame) {
-        return refused;
+    match refusals::refused(broker, connection, &frame) {
+        Some(refused) => refused,
+        None => work(broker, connection, frame),
     }
+}
+
+/// Works on the request in `frame`, here or where the active controller is.
+fn work(broker: &Arc<Broker>, connection: &Arc<Connection>, frame: Bytes) -> ReplyFuture {
     if is_forwarded_frame(&frame) {
         let (broker, connection) = (broker.clone(), connection.clone());
         return Box::pin(async move {

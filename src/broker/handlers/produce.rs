@@ -165,7 +165,7 @@ fn name_leaders(broker: &Broker, context: &Context, responses: &mut [TopicProduc
             let LeaderHint { leader_id, leader_epoch } = broker.leader_of(of, partition.index);
             partition.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
             if endpoints.iter().all(|known| known.node_id != leader_id)
-                && let Some((host, port, rack)) = broker.endpoint_of(leader_id)
+                && let Some((host, port, rack)) = broker.endpoint_of(leader_id, context.listener())
             {
                 endpoints.push(NodeEndpoint { node_id: leader_id, host, port, rack });
             }

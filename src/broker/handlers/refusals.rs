@@ -2,7 +2,10 @@
 //!
 //! One line an API: its request, and the answer that says `code` wherever the API has a place for an error. A request that has
 //! none in it (a fetch of no partition, before version 7) is worked on as ever, and so is what a follower asks: faults are for
-//! clients. An API that stands not here cannot be refused, and whoever asks for that is told.
+//! clients. An API that stands not here cannot be refused, and whoever asks for that is told. What is refused of one topic alone is
+//! in `one_topic`.
+
+mod one_topic;
 
 use std::sync::Arc;
 
@@ -17,7 +20,7 @@ use crate::protocol::messages::{
     elect_leaders::*, fetch, find_coordinator::*, heartbeat::*, incremental_alter_configs, init_producer_id::*,
     join_group::*, leave_group::*, list_config_resources::*, list_groups::*, list_offsets::*,
     list_partition_reassignments::*, metadata, offset_commit::*, offset_delete::*, offset_fetch::*,
-    offset_for_leader_epoch, produce, remove_raft_voter::*, sync_group::*, unregister_broker::*,
+    offset_for_leader_epoch, produce, remove_raft_voter::*, sync_group::*, unregister_broker::*, update_features::*,
 };
 use crate::protocol::{ApiKey, Decoder, ErrorCode, RequestHeader, decode_request_header};
 
@@ -30,7 +33,10 @@ pub(super) fn refused(broker: &Arc<Broker>, connection: &Arc<Connection>, frame:
     if !header.api_key.spec().served.contains(header.api_version) {
         return None;
     }
-    let (id, code) = broker.request_faults().take(header.api_key)?;
+    let client_id = header.client_id.as_deref().unwrap_or_default();
+    let Some((id, code)) = broker.request_faults().take(header.api_key, client_id) else {
+        return one_topic::refused(broker, connection, &header, frame);
+    };
     if header.api_key == ApiKey::Metadata {
         return Some(Box::pin(metadata(broker.clone(), connection.clone(), header, body, code)));
     }
@@ -42,6 +48,8 @@ pub(super) fn refused(broker: &Arc<Broker>, connection: &Arc<Connection>, frame:
         }
     }
 }
+
+pub use one_topic::can_be_refused_for_a_topic;
 
 /// Whether requests of `api` can be refused.
 pub fn can_be_refused(api: ApiKey) -> bool {
@@ -346,6 +354,7 @@ refusals! {
     };
     OffsetDelete: OffsetDeleteRequest, |_, _| reply!(OffsetDeleteResponse { error_code: code });
     DescribeQuorum: DescribeQuorumRequest, |_, _| reply!(DescribeQuorumResponse { error_code: code });
+    UpdateFeatures: UpdateFeaturesRequest, |_, _| reply!(UpdateFeaturesResponse { error_code: code });
     DescribeCluster: DescribeClusterRequest, |_, _| reply!(DescribeClusterResponse { error_code: code });
     DescribeProducers: describe_producers::DescribeProducersRequest, |request, _| {
         reply!(describe_producers::DescribeProducersResponse {

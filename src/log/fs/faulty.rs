@@ -1,32 +1,61 @@
 //! A disk that fails on purpose: another file system, and what goes wrong with it.
 //!
 //! [`Faults`] says what; it is shared with whoever breaks the disk and heals it. While nothing is broken each call costs one
-//! relaxed load. What fails is what writes:
+//! relaxed load.
 //!
-//! | | a disk that fails | a disk that is full |
-//! |---|---|---|
-//! | error | EIO | ENOSPC |
-//! | writes to files | fail; of one that fails the first half is there | the same |
-//! | new files and folders | fail | fail |
-//! | syncs, renames, removals | fail | go on |
-//! | cutting a file | fails | goes on |
-//! | reads, and maps | go on | go on |
+//! | | writes fail | reads fail | it is full |
+//! |---|---|---|---|
+//! | error | EIO | EIO | ENOSPC |
+//! | writes to files | fail; of one that fails the first half is there | go on | as where writes fail |
+//! | new files and folders | fail | go on | fail |
+//! | syncs, renames, removals | fail | go on | go on |
+//! | cutting a file | fails | goes on | goes on |
+//! | opening to read, reads, slices of a map | go on | fail | go on |
+//! | names, lengths, maps, and slices that were taken before | go on | go on | go on |
+//!
+//! A real disk that cannot read what is mapped ends whoever touches it, by SIGBUS: that is left to a process's own end. Here it is
+//! the taking of a slice that fails, with the error that a read would have.
 
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, File, FileLock, FileSystem, Map, OpenMode, SharedFs, Stat, Volume};
+use super::{Entry, File, FileLock, FileSystem, Kept, Map, OpenMode, SharedFs, Stat, Volume};
+
+/// In which way a disk is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Breakage {
+    /// What writes fails.
+    Writes,
+    /// What reads fails.
+    Reads,
+    /// Both do.
+    All,
+    /// It is full: what takes room fails.
+    Full,
+}
+
+impl Breakage {
+    fn concerns(self, act: Act) -> bool {
+        match self {
+            Breakage::Writes => act != Act::Reads,
+            Breakage::Reads => act == Act::Reads,
+            Breakage::All => true,
+            Breakage::Full => act == Act::Grows,
+        }
+    }
+}
 
 /// What goes wrong with a disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskFault {
-    /// Whether it is full, rather than broken.
-    pub full: bool,
+    /// In which way.
+    pub breakage: Breakage,
     /// Which files: a pattern for their names, of which `*` stands for anything and `?` for one character. It is held against
     /// the end of a path from any of its folders on: `*.log`, `flights-0/*`. `None` stands for all.
     pub names: Option<String>,
@@ -43,8 +72,10 @@ impl DiskFault {
     }
 
     fn error(&self) -> io::Error {
-        let errno = if self.full { rustix::io::Errno::NOSPC } else { rustix::io::Errno::IO };
-        errno.into()
+        match self.breakage {
+            Breakage::Full => rustix::io::Errno::NOSPC.into(),
+            Breakage::Writes | Breakage::Reads | Breakage::All => rustix::io::Errno::IO.into(),
+        }
     }
 }
 
@@ -63,11 +94,11 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
 ///
 /// ```
 /// use std::{path::Path, sync::Arc};
-/// use strandline::log::fs::faulty::{DiskFault, Faults};
+/// use strandline::log::fs::faulty::{Breakage, DiskFault, Faults};
 /// use strandline::log::fs::{FileSystem, OpenMode, memory::MemoryFs};
 /// let faults = Faults::default();
 /// let disk = faults.of(Arc::new(MemoryFs::new()));
-/// faults.set(vec![DiskFault { full: true, names: Some("*.log".to_owned()), times: Some(1) }]);
+/// faults.set(vec![DiskFault { breakage: Breakage::Full, names: Some("*.log".to_owned()), times: Some(1) }]);
 /// assert!(disk.open(Path::new("/a/b.log"), OpenMode::Create).is_err());
 /// assert!(disk.open(Path::new("/a/b.log"), OpenMode::Create).is_ok());
 /// ```
@@ -85,8 +116,10 @@ struct State {
 enum Act {
     /// It takes room.
     Grows,
-    /// It does not.
+    /// It changes something, and takes none.
     Keeps,
+    /// It changes nothing.
+    Reads,
 }
 
 impl Faults {
@@ -117,7 +150,7 @@ impl Faults {
     #[cold]
     fn fail(&self, path: &Path, act: Act) -> io::Result<()> {
         let mut faults = self.0.faults.lock();
-        let found = faults.iter().position(|fault| (act == Act::Grows || !fault.full) && fault.is_for(path));
+        let found = faults.iter().position(|fault| fault.breakage.concerns(act) && fault.is_for(path));
         let Some(place) = found else { return Ok(()) };
         let error = faults[place].error();
         if let Some(times) = &mut faults[place].times {
@@ -140,7 +173,7 @@ struct FaultyFs {
 impl FileSystem for FaultyFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         match mode {
-            OpenMode::Read => {}
+            OpenMode::Read => self.faults.check(path, Act::Reads)?,
             // Opening a file that is there takes no room.
             OpenMode::Create if self.faults.0.any.load(Ordering::Relaxed) && self.under.stat(path)?.is_some() => {
                 self.faults.check(path, Act::Keeps)?;
@@ -201,7 +234,7 @@ impl FileSystem for FaultyFs {
 #[derive(Debug)]
 struct FaultyFile {
     under: Arc<dyn File>,
-    path: Box<Path>,
+    path: Arc<Path>,
     faults: Faults,
 }
 
@@ -230,6 +263,7 @@ impl File for FaultyFile {
     }
 
     fn read_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.faults.check(&self.path, Act::Reads)?;
         self.under.read_at(position, buffer)
     }
 
@@ -251,7 +285,30 @@ impl File for FaultyFile {
     }
 
     fn map(&self, len: u64) -> io::Result<Arc<dyn Map>> {
-        self.under.map(len)
+        let under = self.under.map(len)?;
+        Ok(Arc::new(FaultyMap { under, path: self.path.clone(), faults: self.faults.clone() }))
+    }
+}
+
+#[derive(Debug)]
+struct FaultyMap {
+    under: Arc<dyn Map>,
+    path: Arc<Path>,
+    faults: Faults,
+}
+
+impl Map for FaultyMap {
+    fn len(&self) -> u64 {
+        self.under.len()
+    }
+
+    fn slice(&self, start: u64, len: usize) -> io::Result<Bytes> {
+        self.faults.check(&self.path, Act::Reads)?;
+        self.under.slice(start, len)
+    }
+
+    fn kept(&self) -> Option<Kept> {
+        self.under.kept()
     }
 }
 
@@ -290,14 +347,14 @@ mod tests {
         (faults, disk, file)
     }
 
-    fn fault(full: bool, names: Option<&str>, times: Option<u64>) -> DiskFault {
-        DiskFault { full, names: names.map(str::to_owned), times }
+    fn fault(breakage: Breakage, names: Option<&str>, times: Option<u64>) -> DiskFault {
+        DiskFault { breakage, names: names.map(str::to_owned), times }
     }
 
     #[test]
     fn a_disk_that_fails_tears_writes_and_goes_on_reading() {
         let (faults, disk, file) = disk();
-        faults.set(vec![fault(false, None, None)]);
+        faults.set(vec![fault(Breakage::Writes, None, None)]);
         let error = file.write_at(4, &mut [IoSlice::new(b"ab"), IoSlice::new(b"cdef")]).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::IO.raw_os_error()));
         let mut bytes = [0; 16];
@@ -314,7 +371,7 @@ mod tests {
     #[test]
     fn a_full_disk_takes_nothing_more_and_lets_go() {
         let (faults, disk, file) = disk();
-        faults.set(vec![fault(true, None, None)]);
+        faults.set(vec![fault(Breakage::Full, None, None)]);
         assert_eq!(file.write_at(4, &mut [IoSlice::new(b"ab")]).unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert!(file.set_len(100).is_err());
         file.set_len(4).unwrap();
@@ -325,9 +382,30 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_fails_reads_goes_on_writing_and_leaves_what_was_read() {
+        let (faults, disk, file) = disk();
+        let map = file.map(8).unwrap();
+        let taken = map.slice(0, 4).unwrap();
+        faults.set(vec![fault(Breakage::Reads, None, None)]);
+        assert!(disk.open(Path::new(PATH), OpenMode::Read).is_err());
+        assert!(file.read_at(0, &mut [0; 4]).is_err());
+        assert_eq!(map.slice(0, 4).unwrap_err().raw_os_error(), Some(rustix::io::Errno::IO.raw_os_error()));
+        assert_eq!(&taken[..], b"good");
+        file.write_at(4, &mut [IoSlice::new(b"ab")]).unwrap();
+        file.sync().unwrap();
+        assert_eq!((file.len().unwrap(), disk.list(Path::new("/data/flights-0")).unwrap().len()), (6, 1));
+        faults.set(vec![fault(Breakage::All, Some("*.log"), Some(2))]);
+        assert!(file.sync().is_err() && file.read_at(0, &mut [0; 4]).is_err());
+        assert_eq!(&map.slice(4, 2).unwrap()[..], b"ab");
+    }
+
+    #[test]
     fn only_what_was_named_fails_and_only_so_often() {
         let (faults, disk, file) = disk();
-        faults.set(vec![fault(false, Some("*.index"), None), fault(false, Some("flights-?/*"), Some(2))]);
+        faults.set(vec![
+            fault(Breakage::Writes, Some("*.index"), None),
+            fault(Breakage::Writes, Some("flights-?/*"), Some(2)),
+        ]);
         assert!(file.sync().is_err() && file.sync().is_err());
         file.sync().unwrap();
         assert!(disk.open(Path::new("/data/flights-0/0.index"), OpenMode::Create).is_err());
@@ -345,7 +423,11 @@ mod tests {
             ("-0/*", "/data/a-0/0.log", false),
             ("*", "/data", true),
         ] {
-            assert_eq!(fault(false, Some(pattern), None).is_for(Path::new(path)), is_for, "{pattern} {path}");
+            assert_eq!(
+                fault(Breakage::Writes, Some(pattern), None).is_for(Path::new(path)),
+                is_for,
+                "{pattern} {path}"
+            );
         }
     }
 }

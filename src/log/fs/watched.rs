@@ -1,15 +1,17 @@
-//! A disk that is watched: whoever does is told of every write that fails.
+//! A disk that is watched: whoever does is told of every write and every read that fails.
 //!
 //! What goes wrong with one file is answered where it is written; that the disk is broken concerns the whole broker, wherever it
-//! was noticed: a partition's log, the metadata's, a checkpoint. So it is noticed here, in one place. Reads are not watched, and
-//! neither is what says nothing of the disk: a name that is not there, too many open files.
+//! was noticed: a partition's log, the metadata's, a checkpoint. So it is noticed here, in one place. What says
+//! nothing of the disk is not told: a name that is not there, too many open files.
 
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Entry, File, FileLock, FileSystem, Map, OpenMode, SharedFs, Stat, Volume};
+use bytes::Bytes;
+
+use super::{Entry, File, FileLock, FileSystem, Kept, Map, OpenMode, SharedFs, Stat, Volume};
 
 /// Told of what failed.
 type Told = dyn Fn(&Path, &io::Error) + Send + Sync;
@@ -21,7 +23,7 @@ pub struct WatchedFs {
 }
 
 impl WatchedFs {
-    /// Tells `told` of each write to `under` that fails.
+    /// Tells `told` of each read and each write of `under` that fails.
     pub fn of(under: SharedFs, told: impl Fn(&Path, &io::Error) + Send + Sync + 'static) -> SharedFs {
         Arc::new(WatchedFs { under, told: Arc::new(told) })
     }
@@ -52,20 +54,16 @@ fn tell(told: &Told, path: &Path, error: &io::Error) {
 
 impl FileSystem for WatchedFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        let opened = self.under.open(path, mode);
-        if mode == OpenMode::Read {
-            return opened;
-        }
-        let under = self.watch(path, opened)?;
+        let under = self.watch(path, self.under.open(path, mode))?;
         Ok(Arc::new(WatchedFile { under, path: path.into(), told: self.told.clone() }))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        self.under.list(dir)
+        self.watch(dir, self.under.list(dir))
     }
 
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
-        self.under.stat(path)
+        self.watch(path, self.under.stat(path))
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
@@ -104,7 +102,7 @@ impl FileSystem for WatchedFs {
 
 struct WatchedFile {
     under: Arc<dyn File>,
-    path: Box<Path>,
+    path: Arc<Path>,
     told: Arc<Told>,
 }
 
@@ -127,11 +125,11 @@ impl File for WatchedFile {
     }
 
     fn read_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.under.read_at(position, buffer)
+        self.watch(self.under.read_at(position, buffer))
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.under.len()
+        self.watch(self.under.len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -143,7 +141,34 @@ impl File for WatchedFile {
     }
 
     fn map(&self, len: u64) -> io::Result<Arc<dyn Map>> {
-        self.under.map(len)
+        let under = self.watch(self.under.map(len))?;
+        Ok(Arc::new(WatchedMap { under, path: self.path.clone(), told: self.told.clone() }))
+    }
+}
+
+struct WatchedMap {
+    under: Arc<dyn Map>,
+    path: Arc<Path>,
+    told: Arc<Told>,
+}
+
+impl fmt::Debug for WatchedMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WatchedMap").field(&self.under).finish()
+    }
+}
+
+impl Map for WatchedMap {
+    fn len(&self) -> u64 {
+        self.under.len()
+    }
+
+    fn slice(&self, start: u64, len: usize) -> io::Result<Bytes> {
+        self.under.slice(start, len).inspect_err(|error| tell(&*self.told, &self.path, error))
+    }
+
+    fn kept(&self) -> Option<Kept> {
+        self.under.kept()
     }
 }
 

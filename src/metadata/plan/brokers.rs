@@ -1,52 +1,21 @@
-//! Brokers that come and go for good, and what is handed out to them: registrations, features, producer ids.
+//! Brokers that come and go for good, and what is handed out to them: registrations, producer ids.
 //!
 //! A broker registers each time it starts, and is given an epoch that no other start had. It is fenced until it has told
 //! that it is caught up (`heartbeat`); whatever it led or was in sync with before that start has gone to others, for it may
 //! have lost the end of its logs. One that tells the epoch with which it was shut down cleanly has not, and stays eligible. One that is alone needs none of that: there is nobody to hand over to, and nobody who
 //! could have led meanwhile.
 
-use super::change::{ELIGIBLE_FEATURE, MIN_IN_SYNC};
-use super::configs::config_record;
-use super::{Plan, Refusal, failover};
+use super::{FEATURES, Plan, Refusal, failover};
 use crate::common::ids::{NodeId, ProducerId, Uuid};
-use crate::metadata::image::{Image, ResourceType};
+use crate::metadata::image::{EndpointImage, Image};
 use crate::metadata::records::{
-    BrokerEndpoint, BrokerFeature, FeatureLevelRecord, MetadataRecord, PartitionChangeRecord, ProducerIdsRecord,
-    RegisterBrokerRecord, UnregisterBrokerRecord,
+    BrokerEndpoint, BrokerFeature, MetadataRecord, PartitionChangeRecord, ProducerIdsRecord, RegisterBrokerRecord,
+    UnregisterBrokerRecord,
 };
 use crate::protocol::{ErrorCode, Str};
 
 /// How many producer ids a broker is given at once.
 const PRODUCER_ID_BLOCK: i64 = 1_000;
-
-/// The feature that tells how all records are to be read.
-const METADATA_VERSION_FEATURE: &str = "metadata.version";
-
-/// The level of `metadata.version` that a new cluster begins with: that of Apache Kafka 4.3.
-const METADATA_VERSION: i16 = 30;
-
-/// The levels of the eligible leader replicas (KIP-966) that are known: 0 is without them.
-const ELIGIBLE_LEVELS: (i16, i16) = (0, 1);
-
-/// The features that are known here, with the lowest and the highest level of each.
-pub const FEATURES: [(&str, i16, i16); 2] = [
-    (METADATA_VERSION_FEATURE, METADATA_VERSION, METADATA_VERSION),
-    (ELIGIBLE_FEATURE, ELIGIBLE_LEVELS.0, ELIGIBLE_LEVELS.1),
-];
-
-/// What a new cluster begins with: only the features that work here, and what must be the same for all brokers where replicas
-/// stay eligible: the `min.insync.replicas` of topics that do not say it, which is that of the controller's own properties.
-pub fn bootstrap(min_in_sync_replicas: i32) -> Vec<MetadataRecord> {
-    let feature = |name: &'static str, level| {
-        MetadataRecord::FeatureLevel(FeatureLevelRecord { name: Str::from(name), feature_level: level })
-    };
-    let min = min_in_sync_replicas.to_string();
-    vec![
-        feature(METADATA_VERSION_FEATURE, METADATA_VERSION),
-        feature(ELIGIBLE_FEATURE, ELIGIBLE_LEVELS.1),
-        config_record(ResourceType::Broker, "", MIN_IN_SYNC, Some(&min)),
-    ]
-}
 
 /// A broker that has started (BrokerRegistration).
 #[derive(Debug, Clone, PartialEq)]
@@ -55,7 +24,7 @@ pub struct Registration {
     pub id: NodeId,
     /// New with each start.
     pub incarnation_id: Uuid,
-    /// Where clients reach it, the listener for them first.
+    /// Where it is reached, listener by listener.
     pub endpoints: Vec<BrokerEndpoint>,
     /// `broker.rack`
     pub rack: Option<Str>,
@@ -70,8 +39,12 @@ pub struct Registration {
 impl Registration {
     /// A broker of this version that listens at `host:port`, and was started now.
     pub fn new(id: NodeId, (host, port): (&str, u16), log_dir: Uuid) -> Registration {
-        let listener =
-            BrokerEndpoint { name: Str::from("PLAINTEXT"), host: Str::from(host), port, security_protocol: 0 };
+        let (name, host) = (Str::from("PLAINTEXT"), Str::from(host));
+        Registration::at(id, vec![BrokerEndpoint { name, host, port, security_protocol: 0 }], log_dir)
+    }
+
+    /// A broker of this version that is reached so, and was started now.
+    pub fn at(id: NodeId, endpoints: Vec<BrokerEndpoint>, log_dir: Uuid) -> Registration {
         let features = FEATURES.map(|(name, min_supported_version, max_supported_version)| BrokerFeature {
             name: Str::from(name),
             min_supported_version,
@@ -80,7 +53,7 @@ impl Registration {
         Registration {
             id,
             incarnation_id: Uuid::random(),
-            endpoints: vec![listener],
+            endpoints,
             rack: None,
             log_dirs: vec![log_dir],
             features: features.to_vec(),
@@ -112,9 +85,9 @@ pub fn register_broker(image: &Image, wish: &Registration, is_alive: bool) -> Pl
         let sentence = format!("another broker has the node id {id} and lives: give this one another node.id");
         return refuse(ErrorCode::DUPLICATE_BROKER_REGISTRATION, sentence);
     }
-    let Some(endpoint) = wish.endpoints.first() else {
+    if wish.endpoints.is_empty() {
         return refuse(ErrorCode::INVALID_REGISTRATION, format!("broker {id} names no listener"));
-    };
+    }
     if wish.log_dirs.is_empty() {
         return refuse(ErrorCode::INVALID_REGISTRATION, format!("broker {id} names no log dir"));
     }
@@ -133,10 +106,12 @@ pub fn register_broker(image: &Image, wish: &Registration, is_alive: bool) -> Pl
         }
     }
     let same = known.is_some_and(|known| {
-        let here = (endpoint.host.to_string(), endpoint.port);
+        let features =
+            |known: &BrokerFeature| (known.name.to_string(), known.min_supported_version, known.max_supported_version);
         known.is_active()
-            && known.endpoint == here
+            && known.endpoints.iter().cloned().eq(wish.endpoints.iter().map(EndpointImage::from))
             && known.log_dirs == wish.log_dirs
+            && known.features.iter().cloned().eq(wish.features.iter().map(features))
             && known.rack.as_deref() == wish.rack.as_deref()
     });
     let mut records = Vec::new();

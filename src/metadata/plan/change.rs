@@ -15,7 +15,8 @@
 //! ```
 //! A leader that may lack records is alone in sync, and the partition is *recovering* until it asks for another ISR.
 //!
-//! Without the feature `eligible.leader.replicas.version` the last in sync stays in the ISR, and nobody is eligible.
+//! Without the feature `eligible.leader.replicas.version` the last in sync stays in the ISR, and nobody is eligible: but where it
+//! is switched off while nobody is in sync, whoever was eligible stays so until one leads.
 
 use super::failover::{NO_LEADER, change_of};
 use crate::common::ids::{NodeId, Uuid};
@@ -114,6 +115,9 @@ impl<'a> Change<'a> {
             record.leader_recovery_state = 0;
         }
         let changed = |now: &Vec<NodeId>, then: &Vec<NodeId>| (now != then).then(|| now.clone());
+        if !keeps && !self.isr.is_empty() {
+            self.eligible.clear();
+        }
         // Without the feature only the last one in sync has every record, and stays.
         record.isr = changed(&self.isr, &was.isr).filter(|isr| keeps || !isr.is_empty());
         record.eligible_leader_replicas = changed(&self.eligible, &was.eligible);
@@ -153,7 +157,9 @@ impl<'a> Change<'a> {
     /// Who is eligible beside the new ISR.
     fn find_eligible(&mut self, keeps: bool) {
         let needed = || min_in_sync(self.image, &self.topic.name).min(self.replicas.len());
-        if !keeps || self.isr.len() == self.replicas.len() || self.isr.len() >= needed() {
+        // Where the feature was switched off while nobody was in sync, who was eligible then still has every record.
+        let is_gone = !keeps && !self.was.isr.is_empty();
+        if is_gone || self.isr.len() == self.replicas.len() || self.isr.len() >= needed() {
             self.eligible.clear();
             return;
         }

@@ -8,19 +8,19 @@ mod brokers;
 mod change;
 mod configs;
 mod failover;
+mod features;
 mod heartbeat;
 mod placement;
 mod reassign;
 mod topics;
 
 pub use balance::prefer_leaders;
-pub use brokers::{
-    FEATURES, Registration, allocate_producer_ids, bootstrap, elect_leaders, register_broker, unregister_broker,
-};
+pub use brokers::{Registration, allocate_producer_ids, elect_leaders, register_broker, unregister_broker};
 pub use configs::{alter_configs, broker_values, replace_configs, topic_values};
 pub use failover::{
     AlterIsr, Election, NO_LEADER, alter_isr, elect_leader, elect_unclean, fence_broker, leave, lose, unfence_broker,
 };
+pub use features::{FEATURES, FeatureUpdate, UpgradeType, bootstrap, supported_features, update_features};
 pub use heartbeat::{Heartbeat, Standing, heartbeat};
 pub use reassign::{Reassign, reassign};
 pub use topics::{CreateTopic, create_partitions, create_topic, delete_topic};

@@ -50,6 +50,7 @@ pub mod quorum_vote;
 pub mod remove_raft_voter;
 pub mod sync_group;
 pub mod unregister_broker;
+pub mod update_features;
 
 #[cfg(test)]
 mod tests;

@@ -27,7 +27,7 @@ macro_rules! each_message {
             alter_partition_reassignments::AlterPartitionReassignmentsRequest,
             list_partition_reassignments::ListPartitionReassignmentsRequest,
             offset_delete::OffsetDeleteRequest, describe_quorum::DescribeQuorumRequest,
-            alter_partition::AlterPartitionRequest, envelope::EnvelopeRequest,
+            alter_partition::AlterPartitionRequest, update_features::UpdateFeaturesRequest, envelope::EnvelopeRequest,
             describe_cluster::DescribeClusterRequest, describe_producers::DescribeProducersRequest,
             broker_registration::BrokerRegistrationRequest, broker_heartbeat::BrokerHeartbeatRequest,
             unregister_broker::UnregisterBrokerRequest, allocate_producer_ids::AllocateProducerIdsRequest,

@@ -36,6 +36,7 @@ macro_rules! with_request {
             OffsetDelete offset_delete OffsetDeleteRequest,
             DescribeQuorum describe_quorum DescribeQuorumRequest,
             AlterPartition alter_partition AlterPartitionRequest,
+            UpdateFeatures update_features UpdateFeaturesRequest,
             Envelope envelope EnvelopeRequest,
             DescribeCluster describe_cluster DescribeClusterRequest,
             DescribeProducers describe_producers DescribeProducersRequest,

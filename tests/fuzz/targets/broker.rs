@@ -14,6 +14,8 @@ use strandline::common::clock::ManualClock;
 use strandline::common::transport::Tcp;
 use strandline::config::Values;
 use strandline::log::fs::memory::MemoryFs;
+use strandline::metadata::records::BrokerEndpoint;
+use strandline::protocol::Str;
 use strandline_fuzz::within;
 use tokio::runtime::{Builder, Runtime};
 
@@ -33,7 +35,7 @@ async fn live(mut bytes: &[u8]) {
     let fs = MemoryFs::new();
     let clock = ManualClock::new(1_700_000_000_000);
     let broker = open(&fs, &clock).await;
-    let connection = broker.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), Listener::Client);
+    let connection = broker.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), Listener::Client, Str::default());
     let mut waiting = Vec::new();
     while let [a, b, c, d, rest @ ..] = bytes {
         let length = (u32::from_be_bytes([*a, *b, *c, *d]) as usize).min(rest.len());
@@ -81,6 +83,8 @@ async fn open(fs: &MemoryFs, clock: &Arc<ManualClock>) -> Arc<Broker> {
         voters: Vec::new(),
     };
     let broker = Broker::open(options).await.expect("what a broker left, a broker opens");
-    broker.join("localhost", 9092).await.expect("it can be told its address");
+    let endpoint =
+        BrokerEndpoint { name: "PLAINTEXT".into(), host: "localhost".into(), port: 9092, security_protocol: 0 };
+    broker.join(vec![endpoint]).await.expect("it can be told its address");
     broker
 }

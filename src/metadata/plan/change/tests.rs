@@ -108,6 +108,24 @@ fn without_the_feature_the_last_one_stays_in_sync() {
 }
 
 #[test]
+fn who_was_eligible_when_the_feature_was_switched_off_may_still_lead() {
+    let mut image = eligible();
+    [3, 2, 1].into_iter().for_each(|id| fence(&mut image, id));
+    assert_eq!(told(&image), (NO_LEADER, &[][..], &[1, 2][..], &[1][..], false));
+    let off = FeatureLevelRecord { name: Str::from(ELIGIBLE_FEATURE), feature_level: 0 };
+    apply(&mut image, [MetadataRecord::FeatureLevel(off)]);
+    unfence(&mut image, 3);
+    assert_eq!(told(&image).0, NO_LEADER, "it left before the others");
+    restart(&mut image, 1, false);
+    assert_eq!(told(&image).2, [2], "it may have lost what it had");
+    unfence(&mut image, 2);
+    assert_eq!(told(&image), (2, &[2][..], &[][..], &[1][..], false));
+    // From here on the last in sync stays there.
+    fence(&mut image, 2);
+    assert_eq!(told(&image).1, [2]);
+}
+
+#[test]
 fn another_minimum_is_another_promise() {
     let mut image = eligible();
     [3, 2].into_iter().for_each(|id| fence(&mut image, id));
