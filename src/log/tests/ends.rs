@@ -1,11 +1,12 @@
 //! Both ends of a log: retention, delete-records and truncation.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
 use crate::log::ReadError;
-use crate::log::fs::RealFs;
 use crate::log::fs::memory::MemoryFs;
+use crate::log::fs::{FileSystem, RealFs};
 
 /// A log of `count` batches of two records, ten milliseconds apart.
 fn filled(fs: &SharedFs, count: i64, config: LogConfig) -> Log {
@@ -87,6 +88,23 @@ fn the_epochs_of_deleted_records_are_known_while_those_may_come_back() {
     let (log, _) = open(&fs, small());
     assert_eq!(log.log_start_offset(), 0);
     assert_eq!(log.leader_epochs().end_offset_for(0, 200), (0, 100));
+}
+
+#[test]
+fn a_segment_that_is_closed_behind_a_flush_has_all_its_times_after_a_loss_of_power() {
+    let memory = MemoryFs::new();
+    let fs: SharedFs = Arc::new(memory.clone());
+    let (mut log, _) = open(&fs, LogConfig { segment_bytes: 100, ..small() });
+    memory.sync_dir(Path::new("/")).unwrap();
+    log.append_as_leader(batch(&["a"]), 0, NOW).unwrap();
+    log.flush(NOW).unwrap();
+    log.append_as_leader(batch(&["b"]), 0, NOW).unwrap();
+    assert_eq!(log.segment_count(), 2);
+    log.close(NOW).unwrap();
+    let left: SharedFs = Arc::new(memory.crash(memory.operations(), &mut |_| 0));
+    let (mut log, _) = Log::open(LogOptions { clean: true, ..options(&left, "/flights-0", small()) }).unwrap();
+    // Without them its records are taken for as old as its file, which is of no time at all here.
+    assert!(log.enforce_retention(NOW, 2).unwrap().is_empty());
 }
 
 #[test]
