@@ -1,6 +1,7 @@
 //! What must hold, after each step and now and then.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::brokers::Message;
 use super::clients::told;
@@ -25,38 +26,41 @@ impl World {
 
     /// Agreement, offsets and sequences without gaps, and nothing lost.
     pub(super) fn check_logs(&mut self) {
-        let logs: Vec<_> = NODES
-            .iter()
-            .filter_map(|id| {
-                let partition = self.partition(*id)?;
-                let held = values(&partition);
-                assert_eq!(held.len() as Offset, partition.log_end_offset(), "offsets of {id} have a gap");
-                // One that leads no more, and has not heard of it, takes anything of a producer that it does not know.
-                let good = if self.truly_leads(*id) { held.len() } else { count(partition.high_watermark()) };
-                check_sequences(*id, &held[..good]);
-                Some((*id, partition.high_watermark(), held))
-            })
-            .collect();
-        for (one, its_mark, its) in &logs {
-            for (other, mark, others) in &logs {
-                let safe = count(*its_mark.min(mark));
-                assert!(its[..safe] == others[..safe], "{one} and {other} differ below {safe}");
+        let logs: Vec<Held> = NODES.iter().filter_map(|id| Some(Held::of(*id, &*self.partition(*id)?))).collect();
+        for log in &logs {
+            let Held { id, start, end, .. } = log;
+            assert_eq!(log.start + offset(log.values.len()), *end, "{id} has not got all offsets up to its end");
+            let deleted = self.deleted;
+            assert!(*start <= deleted, "{id} has not got what lies before {start}, and only {deleted} was deleted");
+            // One that leads no more, and has not heard of it, takes anything of a producer that it does not know.
+            let good = if self.truly_leads(*id) { *end } else { log.mark };
+            check_sequences(log, good);
+        }
+        for one in &logs {
+            for other in &logs {
+                let both = one.start.max(other.start)..one.mark.min(other.mark);
+                assert!(one.records(&both) == other.records(&both), "{} and {} differ in {both:?}", one.id, other.id);
             }
         }
-        for (id, mark, held) in &logs {
-            let (known, safe) = (self.readable.len(), &held[..count(*mark)]);
-            let both = known.min(safe.len());
-            assert!(safe[..both] == self.readable[..both], "{id} shows readers other records than they were shown");
-            self.readable.extend(safe.iter().skip(known).cloned());
+        for log in &logs {
+            let known = offset(self.readable.len());
+            let shown = log.start..log.mark.min(known);
+            let is_same = log.records(&shown) == self.readable.get(places(&shown)).unwrap_or_default();
+            assert!(is_same, "{} shows readers other records than they were shown", log.id);
+            self.readable.extend_from_slice(log.records(&(known..log.mark)));
         }
         let partition = self.controllers.image.partition(TOPIC, 0).unwrap();
         let may_lead = |id: &NodeId| partition.isr.contains(id) || partition.eligible.contains(id);
         let must_have = |id: &NodeId| self.truly_leads(*id) || may_lead(id) && !self.damaged.contains_key(id);
-        for (id, _, held) in logs.iter().filter(|(id, ..)| must_have(id)) {
-            assert!(held.starts_with(&self.readable), "{id} has not got all that readers were shown");
-            for (offset, value) in &self.acknowledged {
-                let found = held.get(count(*offset));
-                assert_eq!(found, Some(value), "{value} was acknowledged at {offset}, and {id} has not got it");
+        for log in logs.iter().filter(|log| must_have(&log.id)) {
+            let (id, all) = (log.id, log.start..offset(self.readable.len()));
+            assert!(
+                log.end >= all.end && log.records(&all) == &self.readable[places(&all)],
+                "{id} has not got all that readers were shown"
+            );
+            for (at, value) in self.acknowledged.range(log.start..) {
+                let found = log.records(&(*at..*at + 1)).first();
+                assert_eq!(found, Some(value), "{value} was acknowledged at {at}, and {id} has not got it");
             }
         }
     }
@@ -83,17 +87,49 @@ impl World {
     }
 }
 
-/// Each idempotent producer's records, once and in its order.
-fn check_sequences(id: NodeId, held: &[String]) {
+/// What a broker holds.
+struct Held {
+    id: NodeId,
+    start: Offset,
+    end: Offset,
+    mark: Offset,
+    values: Vec<String>,
+}
+
+impl Held {
+    fn of(id: NodeId, partition: &Partition) -> Held {
+        let (start, end, mark) = (partition.log_start_offset(), partition.log_end_offset(), partition.high_watermark());
+        Held { id, start, end, mark, values: values(partition) }
+    }
+
+    /// Its records of these offsets, as far as it has them.
+    fn records(&self, offsets: &Range<Offset>) -> &[String] {
+        let from = |at: Offset| (at - self.start).clamp(0, offset(self.values.len()));
+        &self.values[places(&(from(offsets.start)..from(offsets.end.max(offsets.start))))]
+    }
+}
+
+/// Each idempotent producer's records up to `good`, once and in its order; from the first on that is still there.
+fn check_sequences(log: &Held, good: Offset) {
     let mut next: BTreeMap<ProducerId, i32> = BTreeMap::new();
-    for (producer, sequence) in held.iter().map(|value| told(value)).filter(|(producer, _)| *producer >= 0) {
-        let next = next.entry(producer).or_default();
-        assert_eq!(*next, sequence, "{id} has another record of producer {producer} than the next");
+    for (producer, sequence) in log.records(&(log.start..good)).iter().map(|value| told(value)) {
+        if producer < 0 {
+            continue;
+        }
+        let first = if log.start == 0 { 0 } else { sequence };
+        let next = next.entry(producer).or_insert(first);
+        assert_eq!(*next, sequence, "{} has another record of producer {producer} than the next", log.id);
         *next += 1;
     }
 }
 
-/// How many records lie below an offset.
-fn count(offset: Offset) -> usize {
-    usize::try_from(offset).unwrap()
+/// Where the records of these offsets lie behind each other.
+fn places(offsets: &Range<Offset>) -> Range<usize> {
+    let place = |offset| usize::try_from(offset).unwrap();
+    place(offsets.start)..place(offsets.end.max(offsets.start))
+}
+
+/// The offset behind so many records.
+fn offset(records: usize) -> Offset {
+    Offset::try_from(records).unwrap()
 }

@@ -26,6 +26,7 @@
 //!
 //! | | |
 //! |---|---|
+//! | a log has many segments, or one | by the seed; it is synced, and old records are deleted ([`housekeeping`]) |
 //! | a broker is killed | what it wrote is there when it starts again |
 //! | it loses power | what it had not synced is lost, or torn ([`World::may_fall`] says when it may) |
 //! | it is stopped | others lead first, or it goes as it is; power may be lost meanwhile, or behind it, which loses nothing |
@@ -45,6 +46,7 @@ mod checks;
 mod clients;
 mod controllers;
 mod failures;
+mod housekeeping;
 mod promise;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -56,6 +58,7 @@ use self::clients::Producer;
 use self::controllers::Controllers;
 use super::NOW;
 use crate::common::ids::{NodeId, Offset};
+use crate::log::LogConfig;
 use crate::log::fs::memory::choices;
 use crate::metadata::Image;
 use crate::metadata::plan::{self, CreateTopic, Election};
@@ -83,7 +86,11 @@ struct World {
     acknowledged: BTreeMap<Offset, String>,
     /// What was below some high watermark, from the first record on.
     readable: Vec<String>,
+    /// The offset before which some leader has deleted all.
+    deleted: Offset,
     led: BTreeMap<i32, NodeId>,
+    /// What the topic's configs say to the log.
+    log: LogConfig,
     /// Whether replicas that leave the ISR stay eligible.
     keeps_eligible: bool,
     /// Who lost power, and may still be counted on; and the epochs that they had then.
@@ -102,6 +109,10 @@ enum Wrong {
     HidesItsFall,
     /// Leaders acknowledge what nobody else has, though the controller goes by `min.insync.replicas`.
     AcknowledgesAlone,
+    /// Who follows a log that begins behind its own goes on where that one ends.
+    BeginsAtTheEnd,
+    /// Brokers write down that they have synced what they have not.
+    TrustsWhatIsNotSynced,
 }
 
 /// What came about, in how many ways something could have been lost.
@@ -110,6 +121,7 @@ struct Seen {
     acknowledged: usize,
     lost_power: usize,
     stopped: usize,
+    deleted: usize,
     /// How often one led that was not in sync and yet eligible, and the last leader because nobody was.
     eligible_led: usize,
     last_led: usize,
@@ -120,6 +132,7 @@ impl std::ops::AddAssign for Seen {
         self.acknowledged += more.acknowledged;
         self.lost_power += more.lost_power;
         self.stopped += more.stopped;
+        self.deleted += more.deleted;
         self.eligible_led += more.eligible_led;
         self.last_led += more.last_led;
     }
@@ -129,6 +142,7 @@ impl World {
     fn new(seed: u64, wrong: Wrong) -> World {
         let mut choose = choices(seed);
         let keeps_eligible = choose(2) == 1;
+        let log = World::log_config(&mut choose);
         let mut world = World {
             choose: Box::new(choose),
             controllers: Controllers::default(),
@@ -138,7 +152,9 @@ impl World {
             messages: VecDeque::new(),
             acknowledged: BTreeMap::new(),
             readable: Vec::new(),
+            deleted: 0,
             led: BTreeMap::new(),
+            log,
             keeps_eligible,
             damaged: BTreeMap::new(),
             wrong,
@@ -213,7 +229,7 @@ impl World {
         let id = NODES[self.one_of(3)];
         self.nodes[&id].clock.advance(TURN);
         // In a calm only the first of these happen.
-        let dice = if calm { self.one_of(962) } else { self.one_of(1_000) };
+        let dice = if calm { self.one_of(972) } else { self.one_of(1_010) };
         match dice {
             0..=189 => self.produce(),
             190..=199 => self.echo(),
@@ -229,16 +245,18 @@ impl World {
             955..=956 => self.snapshot(),
             957..=959 => self.prefer_leader(),
             960..=961 => self.ask_to_stop(id),
-            962..=969 => self.leap(id),
-            970..=975 => {
+            962..=969 => self.keep_house(id),
+            970..=971 => self.delete_records(),
+            972..=979 => self.leap(id),
+            980..=985 => {
                 let power = self.chance(30) && self.may_fall(id, true);
                 if power || self.may_fall(id, false) {
                     self.kill(id, power);
                 }
             }
-            976..=978 => self.fill(id),
-            979..=981 => self.crash_controller(),
-            982..=988 => {
+            986..=988 => self.fill(id),
+            989..=991 => self.crash_controller(),
+            992..=998 => {
                 let other = [CONTROLLER, 0, 1, 2][self.one_of(4)];
                 if other != id {
                     self.tell(|| format!("{id} and {other} are cut off"));
@@ -248,12 +266,13 @@ impl World {
                     }
                 }
             }
-            989..=996 => self.cut.clear(),
-            997..=998 => self.lose_messages(),
+            999..=1_006 => self.cut.clear(),
+            1_007..=1_008 => self.lose_messages(),
             _ => {}
         }
         self.ask_controller(id);
         self.settle();
+        self.stop_on_failures();
         self.check();
     }
 
@@ -295,6 +314,7 @@ impl World {
                 self.pass();
             }
             self.settle();
+            self.stop_on_failures();
             self.check();
             if self.is_well() {
                 return;
@@ -361,8 +381,8 @@ fn simulation() {
     let fewest = usize::try_from(seeds).unwrap() * 40;
     assert!(seen.acknowledged >= fewest, "fewer than {fewest} records were acknowledged in {seeds} seeds: {seen:?}");
     if seeds >= 200 {
-        let Seen { lost_power, stopped, eligible_led, last_led, .. } = seen;
-        let each = [lost_power, stopped, eligible_led, last_led];
+        let Seen { lost_power, stopped, deleted, eligible_led, last_led, .. } = seen;
+        let each = [lost_power, stopped, deleted, eligible_led, last_led];
         assert!(
             each.into_iter().all(|times| times >= 10),
             "something hardly ever comes about in {seeds} seeds: {seen:?}"
@@ -386,4 +406,14 @@ fn a_fall_that_is_hidden_loses_what_was_acknowledged() {
 #[test]
 fn what_a_leader_acknowledges_alone_is_lost() {
     some_seed_notices(Wrong::AcknowledgesAlone);
+}
+
+#[test]
+fn who_begins_where_its_leader_ends_has_not_what_was_acknowledged() {
+    some_seed_notices(Wrong::BeginsAtTheEnd);
+}
+
+#[test]
+fn what_is_taken_for_synced_and_is_not_is_lost() {
+    some_seed_notices(Wrong::TrustsWhatIsNotSynced);
 }

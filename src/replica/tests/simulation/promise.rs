@@ -43,7 +43,8 @@ impl World {
             // Who leads may have been asked by one that fell since, and take it in.
             let leads = self.nodes.get(leader).is_some_and(|node| node.up.is_some());
             let may_join = |other: NodeId| leads && image.broker(other).is_some_and(|known| known.is_active());
-            let counts = |other: &NodeId| isr.contains(other) || may_join(*other);
+            // Whoever has a full disk may come in before it stops.
+            let counts = |other: &NodeId| isr.contains(other) || may_join(*other) || self.nodes[other].full;
             let fallen = NODES.into_iter().filter(counts).filter(|other| !stands(*other)).count();
             let holders = isr.iter().chain(eligible).filter(|other| stands(**other)).count();
             holders > 0 && (fallen < min || !leads && isr.len() < min)
