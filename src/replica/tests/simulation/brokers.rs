@@ -230,6 +230,14 @@ impl World {
         if !caught_up {
             return;
         }
+        if !spec.replicas.contains(&id) {
+            if up.manager.has(&spec.id) {
+                up.manager.apply(vec![spec]);
+                (up.position, up.patience) = (None, 0);
+                self.tell(|| format!("{id} has no replica any more"));
+            }
+            return;
+        }
         let partition = match up.manager.open_blocking(spec.clone()) {
             Ok(partition) => partition,
             Err(error) => return self.stop_on(id, &error),

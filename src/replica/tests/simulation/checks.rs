@@ -72,15 +72,18 @@ impl World {
         truth.leader == id && self.partition(id).is_some_and(|partition| knows(&partition))
     }
 
-    /// Whether all are in sync, and hold the same.
+    /// Whether all replicas are in sync, and hold the same, and nobody else has any of it.
     pub(super) fn is_well(&self) -> bool {
         let partition = self.controllers.image.partition(TOPIC, 0).unwrap();
-        let all: Vec<_> = NODES.iter().filter_map(|id| self.partition(*id)).collect();
-        partition.isr.len() == 3
+        let all: Vec<_> = partition.replicas.iter().filter_map(|id| self.partition(*id)).collect();
+        let is_gone = |id: &NodeId| partition.replicas.contains(id) || self.partition(*id).is_none();
+        partition.isr.len() == partition.replicas.len()
+            && !partition.is_reassigning()
             && partition.eligible.is_empty()
             && partition.last_known_eligible.is_empty()
             && !partition.recovering
-            && all.len() == 3
+            && all.len() == partition.replicas.len()
+            && NODES.iter().all(is_gone)
             && all.iter().all(|it| it.log_end_offset() == all[0].log_end_offset())
             && all.iter().all(|it| it.high_watermark() == all[0].log_end_offset())
             && !self.messages.iter().any(|message| matches!(message, Message::Wish { .. }))
