@@ -8,7 +8,7 @@
 //!
 //! What the rules are, only the coordinator knows; what a request looks like on the wire, only the handlers.
 
-mod loading;
+pub(super) mod loading;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -349,7 +349,7 @@ impl Groups {
 }
 
 /// Records as the bytes of one batch.
-fn batch(records: &[Record], now: Timestamp) -> Result<Bytes, BuildError> {
+pub(super) fn batch(records: &[Record], now: Timestamp) -> Result<Bytes, BuildError> {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     for record in records {
         let (key, value) = record.encode()?;
@@ -360,7 +360,7 @@ fn batch(records: &[Record], now: Timestamp) -> Result<Bytes, BuildError> {
 
 /// Why records cannot be written.
 #[derive(Debug, thiserror::Error)]
-enum BuildError {
+pub(super) enum BuildError {
     #[error(transparent)]
     Encode(#[from] EncodeError),
     #[error(transparent)]

@@ -20,7 +20,7 @@ const MAX_BATCH: usize = 64 << 20;
 
 /// Why a shard cannot be loaded.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LoadError {
+pub(in crate::broker) enum LoadError {
     /// It is led elsewhere, or in another epoch.
     #[error("it is not led here in epoch {0}")]
     NotLed(LeaderEpoch),
@@ -36,7 +36,11 @@ pub(super) enum LoadError {
 }
 
 /// Hands all records of a partition, which is led here in `epoch`, to its shard.
-pub(super) fn load(partition: &Partition, epoch: LeaderEpoch, groups: &mut GroupShard) -> Result<(), LoadError> {
+pub(in crate::broker) fn load(
+    partition: &Partition,
+    epoch: LeaderEpoch,
+    groups: &mut GroupShard,
+) -> Result<(), LoadError> {
     if !partition.is_leader() || partition.leader_epoch() != epoch {
         return Err(LoadError::NotLed(epoch));
     }
@@ -44,7 +48,7 @@ pub(super) fn load(partition: &Partition, epoch: LeaderEpoch, groups: &mut Group
 }
 
 /// Hands the records before `end` to a shard.
-fn replay(partition: &Partition, end: Offset, groups: &mut GroupShard) -> Result<(), LoadError> {
+pub(in crate::broker) fn replay(partition: &Partition, end: Offset, groups: &mut GroupShard) -> Result<(), LoadError> {
     let reader = partition.log_reader();
     let mut offset = partition.log_start_offset();
     while offset < end {

@@ -2,7 +2,6 @@
 
 mod follow;
 mod plan;
-mod simulation;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -22,6 +22,9 @@ use crate::replica::{Partition, Replication, WriteError};
 /// How many batches of a producer may be on their way (`max.in.flight.requests.per.connection`); brokers remember as many.
 pub(super) const IN_FLIGHT: usize = 5;
 
+/// The key of what producers send.
+pub(super) const KEY: &[u8] = b"k";
+
 /// One that produces; without an id it sends each record once.
 pub(super) struct Producer {
     pub(super) id: ProducerId,
@@ -55,7 +58,7 @@ impl Producer {
         let epoch = if self.id < 0 { -1 } else { 0 };
         let producer = ProducerState { id: self.id, epoch, base_sequence };
         let mut builder = BatchBuilder::new(BatchOptions { producer, ..BatchOptions::default() });
-        builder.append(now, Some(b"k"), Some(value(self.id, sequence).as_bytes()), std::iter::empty());
+        builder.append(now, Some(KEY), Some(value(self.id, sequence).as_bytes()), std::iter::empty());
         builder.build().unwrap()
     }
 
@@ -221,5 +224,6 @@ impl World {
     /// No longer waits for what a broker had that is gone.
     pub(super) fn forget(&mut self, node: NodeId) {
         self.producers.iter_mut().for_each(|producer| producer.forget(node));
+        self.committer.forget(node);
     }
 }

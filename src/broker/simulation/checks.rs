@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::brokers::Message;
-use super::clients::told;
+use super::clients::{KEY, told};
+use super::commits::told_by;
 use super::{NODES, TOPIC, World};
 use crate::common::ids::{NodeId, Offset, ProducerId};
+use crate::record::batches;
 use crate::replica::Partition;
-use crate::replica::tests::values;
 
 impl World {
     /// One leader an epoch, and no high watermark that falls in a reign.
@@ -26,6 +27,7 @@ impl World {
 
     /// Agreement, offsets and sequences without gaps, and nothing lost.
     pub(super) fn check_logs(&mut self) {
+        self.check_commits();
         let logs: Vec<Held> = NODES.iter().filter_map(|id| Some(Held::of(*id, &*self.partition(*id)?))).collect();
         for log in &logs {
             let Held { id, start, end, .. } = log;
@@ -110,6 +112,28 @@ impl Held {
         let from = |at: Offset| (at - self.start).clamp(0, offset(self.values.len()));
         &self.values[places(&(from(offsets.start)..from(offsets.end.max(offsets.start))))]
     }
+}
+
+/// What the records of a log say, as far as it can be read.
+fn values(partition: &Partition) -> Vec<String> {
+    let reader = partition.log_reader();
+    let (mut offset, mut values) = (reader.log_start_offset(), Vec::new());
+    while let Ok(read) = reader.read(offset, 1 << 20, Offset::MAX, true)
+        && !read.records.is_empty()
+    {
+        for batch in batches(&read.records) {
+            let batch = batch.unwrap();
+            for record in batch.body(1 << 20).unwrap().iter() {
+                let record = record.unwrap();
+                values.push(match record.key.unwrap() {
+                    KEY => String::from_utf8(record.value.unwrap().to_vec()).unwrap(),
+                    key => told_by(key, record.value),
+                });
+            }
+            offset = batch.next_offset();
+        }
+    }
+    values
 }
 
 /// Each idempotent producer's records up to `good`, once and in its order; from the first on that is still there.

@@ -1,10 +1,11 @@
-//! Thousands of unlucky days: replicas of one partition on three of four brokers, or on others, real logs on disks in memory, Kafka's rules for who leads, and a
-//! network, clocks, disks and machines that fail at random.
+//! Thousands of unlucky days: one partition on three of four brokers, or on others, real logs on disks in memory, Kafka's rules
+//! for who leads, and a network, clocks, disks and machines that fail at random.
 //!
 //! ```text
 //!   controllers: one log of decisions  --- each broker at its own pace ------------------->  broker: its image, its partition
 //!   broker: fetch, heartbeat, ISR wish --- a message, later or never --------------------->  leader, the active controller
 //!   clients: batches, some sent twice  --- to whoever believes to lead ------------------->  broker
+//!   a group: commits                   --- to whoever believes to lead ------------------->  broker: its coordinator
 //! ```
 //! All of it is one thread and one stream of random numbers: a seed that fails fails again in the same way. What is acknowledged
 //! is written down, and held against what the replicas hold, after each step and at the end:
@@ -15,9 +16,10 @@
 //! | agreement | replicas hold the same below both their high watermarks, and offsets have no gap |
 //! | sequences | of an idempotent producer each record is there once, in its order, in every log; and its next is taken |
 //! | no step back | the high watermark of a leader never falls in its reign |
-//! | nothing lost | what was acknowledged at acks=all is where it was acknowledged, on whoever leads or may lead by the image |
+//! | nothing lost | what was acknowledged at acks=all is where it was acknowledged, on whoever leads or may lead by the image, unless it was deleted |
+//! | commits | what a group was told is committed is there, or what it committed later, on whoever leads and is asked |
 //! | nothing taken back | the same holds for what was below a high watermark, which readers were shown |
-//! | healing | when all is well again, all replicas are in sync and hold the same |
+//! | healing | when all is well again, replicas are where they are to be, in sync, and hold the same |
 //!
 //! Half of the seeds have a cluster that keeps replicas eligible that leave the ISR (KIP-966), half have one that does not; what
 //! each promises, and so what may happen, is told in [`promise`].
@@ -45,6 +47,7 @@
 mod brokers;
 mod checks;
 mod clients;
+mod commits;
 mod controllers;
 mod failures;
 mod housekeeping;
@@ -57,14 +60,15 @@ use std::time::Duration;
 
 use self::brokers::{Message, Node};
 use self::clients::Producer;
+use self::commits::Committer;
 use self::controllers::Controllers;
-use super::NOW;
-use crate::common::ids::{NodeId, Offset};
+use crate::common::ids::{NodeId, Offset, Timestamp};
 use crate::log::LogConfig;
 use crate::log::fs::memory::choices;
 use crate::metadata::Image;
 use crate::metadata::plan::{self, CreateTopic, Election};
 
+const NOW: Timestamp = 1_700_000_000_000;
 const TOPIC: &str = "flights";
 const NODES: [NodeId; 4] = [0, 1, 2, 3];
 /// Those that hold the partition at first.
@@ -84,6 +88,7 @@ struct World {
     controllers: Controllers,
     nodes: BTreeMap<NodeId, Node>,
     producers: Vec<Producer>,
+    committer: Committer,
     /// Links that are cut, by who sends and who does not hear.
     cut: BTreeSet<(NodeId, NodeId)>,
     messages: VecDeque<Message>,
@@ -119,12 +124,15 @@ enum Wrong {
     TrustsWhatIsNotSynced,
     /// Controllers take for in sync whom they bring.
     MovesTooSoon,
+    /// Coordinators are loaded with what readers are shown.
+    LoadsWhatIsShown,
 }
 
 /// What came about, in how many ways something could have been lost.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     acknowledged: usize,
+    committed: usize,
     lost_power: usize,
     stopped: usize,
     deleted: usize,
@@ -139,6 +147,7 @@ struct Seen {
 impl std::ops::AddAssign for Seen {
     fn add_assign(&mut self, more: Seen) {
         self.acknowledged += more.acknowledged;
+        self.committed += more.committed;
         self.lost_power += more.lost_power;
         self.stopped += more.stopped;
         self.deleted += more.deleted;
@@ -159,6 +168,7 @@ impl World {
             controllers: Controllers::default(),
             nodes: NODES.iter().map(|id| (*id, Node::new())).collect(),
             producers: [-1, 0, 1].map(Producer::new).into_iter().collect(),
+            committer: Committer::default(),
             cut: BTreeSet::new(),
             messages: VecDeque::new(),
             acknowledged: BTreeMap::new(),
@@ -242,7 +252,8 @@ impl World {
         // In a calm only the first of these happen.
         let dice = if calm { self.one_of(975) } else { self.one_of(1_013) };
         match dice {
-            0..=189 => self.produce(),
+            0..=169 => self.produce(),
+            170..=189 => self.commit_offset(),
             190..=199 => self.echo(),
             200..=909 if self.is_slow(id) => {}
             200..=439 => self.fetch(id),
@@ -284,6 +295,7 @@ impl World {
         }
         self.ask_controller(id);
         self.settle();
+        self.settle_commits();
         self.stop_on_failures();
         self.check();
     }
@@ -326,6 +338,7 @@ impl World {
                 self.pass();
             }
             self.settle();
+            self.settle_commits();
             self.stop_on_failures();
             self.check();
             if self.is_well() {
@@ -393,8 +406,8 @@ fn simulation() {
     let fewest = usize::try_from(seeds).unwrap() * 30;
     assert!(seen.acknowledged >= fewest, "fewer than {fewest} records were acknowledged in {seeds} seeds: {seen:?}");
     if seeds >= 200 {
-        let Seen { lost_power, stopped, deleted, moved, cancelled, eligible_led, last_led, .. } = seen;
-        let each = [lost_power, stopped, deleted, moved, cancelled, eligible_led, last_led];
+        let Seen { committed, lost_power, stopped, deleted, moved, cancelled, eligible_led, last_led, .. } = seen;
+        let each = [committed, lost_power, stopped, deleted, moved, cancelled, eligible_led, last_led];
         assert!(
             each.into_iter().all(|times| times >= 10),
             "something hardly ever comes about in {seeds} seeds: {seen:?}"
@@ -433,4 +446,9 @@ fn what_is_taken_for_synced_and_is_not_is_lost() {
 #[test]
 fn who_is_taken_for_in_sync_when_it_comes_has_not_what_was_acknowledged() {
     some_seed_notices(Wrong::MovesTooSoon);
+}
+
+#[test]
+fn a_coordinator_that_is_loaded_with_what_readers_are_shown_has_not_what_was_committed() {
+    some_seed_notices(Wrong::LoadsWhatIsShown);
 }

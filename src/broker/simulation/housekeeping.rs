@@ -73,8 +73,9 @@ impl World {
         self.tell(|| format!("{id} deletes what lies before {start}"));
     }
 
-    /// Up to where no producer may come to need its records.
+    /// Up to where no producer may come to need its records, and nothing is committed.
     fn may_go(&self) -> Offset {
+        let committed = self.committer.committed.map_or(Offset::MAX, |(_, at)| at);
         let producers = self.producers.iter().filter(|producer| producer.id >= 0);
         let mut counts: BTreeMap<ProducerId, usize> = producers.map(|producer| (producer.id, 0)).collect();
         for (offset, value) in self.acknowledged.iter().rev() {
@@ -82,7 +83,7 @@ impl World {
                 *count += 1;
             }
             if counts.values().all(|count| *count > 2 * IN_FLIGHT) {
-                return *offset;
+                return committed.min(*offset);
             }
         }
         0

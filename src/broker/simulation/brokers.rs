@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::commits::Coordinator;
 use super::{CONTROLLER, MIN_IN_SYNC, NOW, TOPIC, World, Wrong};
 use crate::common::clock::{Clock, ManualClock};
 use crate::common::ids::{NodeId, Offset, Timestamp, TopicPartition, Uuid};
@@ -15,10 +16,9 @@ use crate::log::{Handles, LogConfig, LogDir, ReadError};
 use crate::metadata::Image;
 use crate::metadata::plan::{self, Heartbeat, Registration};
 use crate::protocol::ErrorCode;
-use crate::replica::following::{Given, Position};
 use crate::replica::{
-    AlterIsrWish, FetchError, FetchFrom, FollowError, IsrState, Partition, PartitionSpec, ReplicaFetch, ReplicaManager,
-    Throttled,
+    AlterIsrWish, FetchError, FetchFrom, FollowError, Given, IsrState, Partition, PartitionSpec, Position,
+    ReplicaFetch, ReplicaManager, Throttled,
 };
 
 /// How many of its turns a follower waits for an answer.
@@ -71,6 +71,8 @@ pub(super) struct Up {
     position: Option<Position>,
     /// How many of its turns its fetch may still be on its way before it is sent again.
     pub(super) patience: usize,
+    /// The coordinator of the group, while it leads and once it was asked.
+    pub(super) coordinator: Option<Coordinator>,
     /// The high watermark it showed, by the epoch in which it leads.
     pub(super) shown: BTreeMap<i32, Offset>,
 }
@@ -153,6 +155,7 @@ impl World {
             leaving: false,
             position: None,
             patience: 0,
+            coordinator: None,
             shown: BTreeMap::new(),
         });
         self.tell(|| format!("{id} starts, stopped cleanly at {previous_epoch:?}"));
@@ -234,6 +237,7 @@ impl World {
             if up.manager.has(&spec.id) {
                 up.manager.apply(vec![spec]);
                 (up.position, up.patience) = (None, 0);
+                self.resign(id);
                 self.tell(|| format!("{id} has no replica any more"));
             }
             return;
@@ -250,6 +254,7 @@ impl World {
         }
         let (leader, epoch) = (spec.leader, spec.leader_epoch);
         let end = partition.log_end_offset();
+        self.resign(id);
         self.tell(|| format!("{id} hears: {leader} leads in {epoch}, and ends at {end}"));
     }
 
