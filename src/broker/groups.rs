@@ -8,6 +8,8 @@
 //!
 //! What the rules are, only the coordinator knows; what a request looks like on the wire, only the handlers.
 
+pub(super) mod loading;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +19,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use self::loading::{LoadError, load};
 use super::Broker;
 use super::topics::OFFSETS_TOPIC;
 use crate::common::clock::{SharedClock, Turn};
@@ -26,13 +29,8 @@ use crate::config::broker as key;
 use crate::coordinator::records::Record;
 use crate::coordinator::{GroupConfig, GroupShard, Reply, ReplyToken, Step, Write, WriteId, partition_for};
 use crate::protocol::{EncodeError, ErrorCode};
-use crate::record::{BatchBuilder, BatchError, BatchOptions, batches};
-use crate::replica::{FetchFrom, Partition, Replication};
-
-/// How much of a partition is read at a time when its shard is loaded.
-const LOAD: usize = 4 << 20;
-/// What a batch of records may decompress to.
-const MAX_BATCH: usize = 64 << 20;
+use crate::record::{BatchBuilder, BatchError, BatchOptions};
+use crate::replica::{Partition, Replication};
 
 /// All shards of a broker.
 #[derive(Debug, Default)]
@@ -150,25 +148,32 @@ impl Broker {
     }
 
     async fn load(self: &Arc<Self>, index: i32) -> Result<Arc<Shard>, ErrorCode> {
-        let led = self.controller.read(|image| {
-            let partition = image.partition(OFFSETS_TOPIC, index)?;
-            (partition.leader == self.node.id).then_some(partition.leader_epoch)
-        });
-        let epoch = led.ok_or(ErrorCode::NOT_COORDINATOR)?;
+        let led = || {
+            let spec = self.controller.read(|image| self.partition_spec(image, OFFSETS_TOPIC, index));
+            spec.filter(|spec| spec.leader == self.node.id).ok_or(ErrorCode::NOT_COORDINATOR)
+        };
+        led()?;
         let partition = self.find_partition(OFFSETS_TOPIC, index).await?;
+        let spec = led()?;
+        // Who asks may come before the partition was told that it is led here.
+        partition.apply(&spec, self.clock().monotonic());
+        let epoch = spec.leader_epoch;
         let config = GroupConfig::new(&self.values());
         let now = self.clock().now();
         let loading = {
             let partition = partition.clone();
             self.shutdown().blocking(move || {
                 let mut groups = GroupShard::new(config);
-                replay(&partition, &mut groups)?;
+                load(&partition, epoch, &mut groups)?;
                 Ok(groups)
             })
         };
-        let groups = loading.await.unwrap_or(Err(LoadError::Ended)).map_err(|error| {
-            tracing::error!(%error, partition = index, "{OFFSETS_TOPIC} cannot be read");
-            ErrorCode::COORDINATOR_NOT_AVAILABLE
+        let groups = loading.await.unwrap_or(Err(LoadError::Ended)).map_err(|error| match error {
+            LoadError::NotLed(_) => ErrorCode::NOT_COORDINATOR,
+            LoadError::Read(_) | LoadError::Batch(_) | LoadError::Ended => {
+                tracing::error!(%error, partition = index, "{OFFSETS_TOPIC} cannot be read");
+                ErrorCode::COORDINATOR_NOT_AVAILABLE
+            }
         })?;
         let (written, writes) = mpsc::unbounded_channel();
         let timeout = self.values().get(key::OFFSETS_COMMIT_TIMEOUT_MS);
@@ -197,11 +202,13 @@ impl Shard {
         look(&self.state.lock().groups)
     }
 
-    /// Another broker leads the partition, or this one does anew.
+    /// Another broker leads the partition, or this one does anew: nothing is written for this shard from here on, so that
+    /// who loads the next one misses nothing.
     fn resign(&self) {
-        // Whoever waits for a reply is told by the end of its sender.
-        self.state.lock().waiting.clear();
+        let mut state = self.state.lock();
         self.resigned.begin();
+        // Whoever waits for a reply is told by the end of its sender.
+        state.waiting.clear();
     }
 
     /// Takes a step and all that follow from it.
@@ -242,6 +249,9 @@ impl Shard {
 
     /// Appends records, and tells what to wait for until all replicas in sync have them.
     fn append(&self, records: &[Record], now: Timestamp) -> Result<Option<Replication>, ErrorCode> {
+        if self.resigned.has_begun() {
+            return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        }
         let batch = batch(records, now).map_err(|error| {
             tracing::error!(%error, "a change of a group cannot be written");
             ErrorCode::UNKNOWN_SERVER_ERROR
@@ -319,15 +329,14 @@ impl Groups {
     /// Lets go of the shards that are led elsewhere now, or were led elsewhere in between: who waits there is told to look
     /// for the coordinator anew.
     pub(super) fn leaders_changed(&self, broker: &Broker) {
-        let mut gone = Vec::new();
         self.shards.lock().retain(|index, cell| match cell.get() {
             Some(shard) if !broker.leads_offsets(*index, shard.epoch) => {
-                gone.push(shard.clone());
+                // Before somebody can load it anew.
+                shard.resign();
                 false
             }
             _ => true,
         });
-        gone.into_iter().for_each(|shard| shard.resign());
     }
 
     /// Forgets what groups committed for a topic that is gone.
@@ -339,55 +348,8 @@ impl Groups {
     }
 }
 
-/// Why a shard cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-enum LoadError {
-    #[error("{0}")]
-    Read(#[from] crate::replica::FetchError),
-    #[error("{0}")]
-    Batch(#[from] BatchError),
-    #[error("the broker stops")]
-    Ended,
-}
-
-/// Hands all records of a partition to its shard.
-fn replay(partition: &Partition, groups: &mut GroupShard) -> Result<(), LoadError> {
-    let mut offset = partition.log_start_offset();
-    while offset < partition.high_watermark() {
-        let from = FetchFrom {
-            offset,
-            current_leader_epoch: -1,
-            last_fetched_epoch: -1,
-            max_bytes: LOAD,
-            min_one: true,
-            read_committed: false,
-        };
-        let records = partition.fetch(from)?.records;
-        if records.is_empty() {
-            break;
-        }
-        for batch in batches(&records) {
-            let batch = batch?;
-            offset = batch.next_offset();
-            if batch.is_control() {
-                continue;
-            }
-            for record in batch.body(MAX_BATCH)?.iter() {
-                let record = record?;
-                let Some(key) = record.key else { continue };
-                let value = record.value.map(Bytes::copy_from_slice);
-                // A damaged record is counted, and what it said is lost; the others still hold.
-                if let Err(error) = groups.replay(Bytes::copy_from_slice(key), value) {
-                    tracing::warn!(partition = %partition.id(), offset = record.offset, %error, "a record was passed over");
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Records as the bytes of one batch.
-fn batch(records: &[Record], now: Timestamp) -> Result<Bytes, BuildError> {
+pub(super) fn batch(records: &[Record], now: Timestamp) -> Result<Bytes, BuildError> {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     for record in records {
         let (key, value) = record.encode()?;
@@ -398,9 +360,12 @@ fn batch(records: &[Record], now: Timestamp) -> Result<Bytes, BuildError> {
 
 /// Why records cannot be written.
 #[derive(Debug, thiserror::Error)]
-enum BuildError {
+pub(super) enum BuildError {
     #[error(transparent)]
     Encode(#[from] EncodeError),
     #[error(transparent)]
     Batch(#[from] BatchError),
 }
+
+#[cfg(test)]
+mod tests;

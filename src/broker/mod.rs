@@ -25,6 +25,8 @@ mod probe;
 mod publisher;
 mod replication;
 mod request_faults;
+#[cfg(test)]
+mod simulation;
 mod throttling;
 mod to_controller;
 mod topics;

@@ -4,7 +4,10 @@
 //! `.deleted` behind its files' names and is unlinked `file.delete.delay.ms` later, by whoever holds the
 //! [`RemovedSegments`]; a reader in the middle of it finishes undisturbed.
 //!
-//! Crash: names change oldest first, so what is left is a log without its begin; `.deleted` files go when it is opened.
+//! Crash: names change oldest first, so what is left is a log without its begin; `.deleted` files go when it is opened. The log
+//! start offset may go back to the one that was written down, as far as there are segments, and deleted records are there again.
+//! So the epochs go with the segments that hold them: a leader that knew them no more would take its followers' logs for right
+//! up to where its own epochs begin.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,7 +71,6 @@ impl Log {
         }
         self.log_start = to;
         self.cleaned_to = self.cleaned_to.max(to);
-        self.epochs.truncate_from_start(to);
         self.shared.aborted.write().retain(|txn| txn.last_offset >= to);
         self.publish();
         true
@@ -138,7 +140,7 @@ impl Log {
         self.cleaned_to = self.cleaned_to.max(self.log_start);
         // What began before is gone: nothing needs to be synced for it.
         self.recovery_point = self.recovery_point.max(first.min(self.log_end));
-        self.epochs.truncate_from_start(self.log_start);
+        self.epochs.truncate_from_start(first);
         self.shared.aborted.write().retain(|txn| txn.last_offset >= first);
         self.publish_segments();
         Ok(())

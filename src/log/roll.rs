@@ -129,7 +129,8 @@ impl Log {
     pub fn flush_job(&self) -> Option<FlushJob> {
         (self.recovery_point < self.log_end).then(|| {
             let behind = |segment: &&Arc<Segment>| segment.size() > 0;
-            let first = self.segments.partition_point(|segment| segment.base_offset() <= self.recovery_point);
+            // Also the one that ends there: it was closed, and its indexes got their last entries, since its batches were synced.
+            let first = self.segments.partition_point(|segment| segment.base_offset() < self.recovery_point);
             let segments = self.segments[first.saturating_sub(1)..].iter().filter(behind).cloned().collect();
             FlushJob { segments, dir: self.dir.clone(), up_to: self.log_end }
         })

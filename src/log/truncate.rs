@@ -98,6 +98,7 @@ impl Log {
         synced.inspect_err(|_| self.failed = true)?;
         self.active = Active { since_index: 0, first_timestamp: None, created: now };
         (self.log_start, self.log_end) = (offset, offset);
+        self.epochs.clear();
         self.forget_from(offset, now).inspect_err(|_| self.failed = true)
     }
 

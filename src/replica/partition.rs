@@ -419,7 +419,12 @@ impl Partition {
     /// The largest epoch not after `epoch`, and the offset where it ended; (-1, -1) where there is none.
     pub fn end_offset_for(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
         let inner = self.inner.lock();
-        inner.log.leader_epochs().end_offset_for(epoch, inner.log.log_end_offset())
+        let start = inner.log.log_start_offset();
+        match inner.log.leader_epochs().end_offset_for(epoch, inner.log.log_end_offset()) {
+            // Of what was deleted nobody is told any more.
+            (known, end) if known >= 0 && end <= start => (epoch, start),
+            found => found,
+        }
     }
 
     /// Whether a new leader does not know yet how far the records that it has are safe: its reign began behind the high

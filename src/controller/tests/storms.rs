@@ -6,6 +6,10 @@
 //! - what was answered is in every image in the end, and all images are the same;
 //! - once the weather is fair a leader comes, and what is wished then is done.
 //!
+//! Of two voters none is taken out. The one that stays must write down that it votes alone; where its disk fails at just that
+//! write, and who led then falls, it needs a vote of the other, which knows that it has none and has the longer log. So nobody
+//! is elected any more: openraft goes by the newest voters in a log, agreed on or not, and lets nobody else stand.
+//!
 //! `STRANDLINE_STORMS` is how many are played (50), `STRANDLINE_FIRST_STORM` the first, and `STRANDLINE_STORM` tells of one.
 
 use std::collections::BTreeMap;
@@ -154,7 +158,11 @@ impl Storm {
         let node = self.quorum.nodes[&leads].clone();
         let ids = self.quorum.ids.clone();
         let one = voter(self.any(&ids));
-        let votes = node.quorum().voters.iter().any(|replica| replica.voter.id == one.id);
+        let voters = node.quorum().voters;
+        let votes = voters.iter().any(|replica| replica.voter.id == one.id);
+        if votes && voters.len() < 3 {
+            return;
+        }
         self.tell(format!("{} {} a vote", one.id, if votes { "loses" } else { "gets" }));
         // What becomes of it is a wish like any other, but nothing that an image tells of.
         tokio::spawn(async move {

@@ -49,15 +49,38 @@ enum Node {
 
 #[derive(Debug, Clone)]
 enum Op {
-    Write { inode: usize, position: u64, data: Vec<u8> },
-    SetLen { inode: usize, len: u64 },
-    Sync { inode: usize },
-    Create { path: PathBuf, inode: usize },
-    CreateDir { path: PathBuf },
-    Rename { from: PathBuf, to: PathBuf },
-    Remove { path: PathBuf },
-    SyncDir { dir: PathBuf },
+    Write {
+        inode: usize,
+        position: u64,
+        data: Vec<u8>,
+    },
+    SetLen {
+        inode: usize,
+        len: u64,
+    },
+    Sync {
+        inode: usize,
+    },
+    Create {
+        path: PathBuf,
+        inode: usize,
+    },
+    CreateDir {
+        path: PathBuf,
+    },
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    Remove {
+        path: PathBuf,
+    },
+    SyncDir {
+        dir: PathBuf,
+    },
     SyncAll,
+    /// What failed, and changed nothing.
+    Failed,
 }
 
 /// How operations fail.
@@ -100,25 +123,40 @@ impl MemoryFs {
         let journal = &state.journal[..at.min(state.journal.len())];
         // What is subject to losing together: the bytes of one file, the names of one folder.
         let mut groups: BTreeMap<Group, (Vec<usize>, usize)> = BTreeMap::new();
+        let mut folders = Folders::default();
         for (index, op) in journal.iter().enumerate() {
-            if let Op::SyncAll = op {
-                groups.values_mut().for_each(|(ops, safe)| *safe = ops.len());
-                continue;
-            }
-            let (ops, safe) = groups.entry(op.group()).or_default();
+            let group = match op {
+                Op::Failed => continue,
+                Op::SyncAll => {
+                    groups.values_mut().for_each(|(ops, safe)| *safe = ops.len());
+                    continue;
+                }
+                op => folders.group_of(op),
+            };
+            let (ops, safe) = groups.entry(group).or_default();
+            folders.follow(index, op);
             match op {
                 Op::Sync { .. } | Op::SyncDir { .. } => *safe = ops.len(),
                 _ => ops.push(index),
             }
         }
-        let mut kept = BTreeMap::new();
-        for (ops, safe) in groups.values() {
+        let (mut kept, mut inside) = (BTreeMap::new(), Vec::new());
+        for (group, (ops, safe)) in &groups {
             let end = safe + choose(ops.len() - safe + 1);
             kept.extend(ops[..end].iter().map(|index| (*index, journal[*index].clone())));
+            if let Group::Folder(Some(made)) = group {
+                inside.push((*made, &ops[..end]));
+            }
             if let Some(index) = ops.get(end)
                 && let Some(torn) = journal[*index].torn(choose)
             {
                 kept.insert(*index, torn);
+            }
+        }
+        // Where a folder was not made, it took nothing in: what has its name may be another one.
+        for (made, ops) in inside {
+            if !kept.contains_key(&made) {
+                ops.iter().for_each(|index| drop(kept.remove(index)));
             }
         }
         let mut image = State { now: state.now, ..State::default() };
@@ -147,22 +185,46 @@ impl MemoryFs {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Group {
     File(usize),
-    Dir(PathBuf),
+    /// By the operation that made it; `None` for those that were always there.
+    Folder(Option<usize>),
 }
 
-impl Op {
-    fn group(&self) -> Group {
-        let parent = |path: &Path| Group::Dir(path.parent().unwrap_or(Path::new("")).to_owned());
-        match self {
+/// Which folder has which name, while a journal is gone through: one may go, and another take its name.
+#[derive(Debug, Default)]
+struct Folders(BTreeMap<PathBuf, usize>);
+
+impl Folders {
+    fn group_of(&self, op: &Op) -> Group {
+        let folder = |path: Option<&Path>| Group::Folder(path.and_then(|path| self.0.get(path)).copied());
+        match op {
             Op::Write { inode, .. } | Op::SetLen { inode, .. } | Op::Sync { inode } => Group::File(*inode),
-            Op::Create { path, .. } | Op::CreateDir { path } | Op::Remove { path } => parent(path),
-            Op::Rename { to, .. } => parent(to),
-            Op::SyncDir { dir } => Group::Dir(dir.clone()),
-            // It is of all groups, which whoever asks must know.
-            Op::SyncAll => Group::Dir(PathBuf::new()),
+            Op::Create { path, .. } | Op::CreateDir { path } | Op::Remove { path } => folder(path.parent()),
+            Op::Rename { to, .. } => folder(to.parent()),
+            Op::SyncDir { dir } => folder(Some(dir)),
+            // It is of all groups, or of none, which whoever asks must know.
+            Op::SyncAll | Op::Failed => Group::Folder(None),
         }
     }
 
+    fn follow(&mut self, index: usize, op: &Op) {
+        match op {
+            // The root was always there.
+            Op::CreateDir { path } if path.parent().is_some() => _ = self.0.insert(path.clone(), index),
+            Op::Remove { path } => self.0.retain(|name, _| !name.starts_with(path)),
+            Op::Rename { from, to } => {
+                let moved: Vec<_> = self.0.keys().filter(|name| name.starts_with(from)).cloned().collect();
+                for name in moved {
+                    if let (Some(made), Ok(rest)) = (self.0.remove(&name), name.strip_prefix(from)) {
+                        self.0.insert(if rest.as_os_str().is_empty() { to.clone() } else { to.join(rest) }, made);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Op {
     /// A part of a write: cut short, or with zeros for its end.
     fn torn(&self, choose: &mut dyn FnMut(usize) -> usize) -> Option<Op> {
         let Op::Write { inode, position, data } = self else { return None };
@@ -189,7 +251,7 @@ impl State {
             }
             (Some(fault), _) => {
                 // The count goes on, or a fault that does not stay would stay.
-                self.journal.push(Op::SyncDir { dir: PathBuf::from("/nothing") });
+                self.journal.push(Op::Failed);
                 return Err(fault.kind.into());
             }
         };
@@ -232,7 +294,7 @@ impl State {
                 }
             }
             Op::Remove { path } => self.names.retain(|name, _| !name.starts_with(path)),
-            Op::Sync { .. } | Op::SyncDir { .. } | Op::SyncAll => {}
+            Op::Sync { .. } | Op::SyncDir { .. } | Op::SyncAll | Op::Failed => {}
         }
     }
 
@@ -504,6 +566,25 @@ mod tests {
         let read = |name| read_file(&image, Path::new(name), 100).unwrap();
         assert_eq!((read("/d/a").unwrap(), read("/d/b").unwrap()), (b"safe".to_vec(), b"safe too".to_vec()));
         assert_eq!(read("/d/c"), None);
+    }
+
+    #[test]
+    fn what_was_made_in_a_folder_is_not_found_in_the_one_that_had_its_name_before() {
+        let fs = MemoryFs::new();
+        let (root, folder) = (Path::new("/"), Path::new("/d"));
+        let make = |bytes| {
+            fs.create_dir_all(folder).unwrap();
+            write(&fs, "/d/a", bytes).sync().unwrap();
+            fs.sync_dir(folder).unwrap();
+        };
+        let found = || read_file(&fs.crash(fs.operations(), &mut |_| 0), Path::new("/d/a"), 100).unwrap();
+        make(b"old");
+        fs.sync_dir(root).unwrap();
+        fs.rename(folder, Path::new("/gone")).unwrap();
+        make(b"new");
+        assert_eq!(found().unwrap(), b"old");
+        fs.sync_dir(root).unwrap();
+        assert_eq!(found().unwrap(), b"new");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Both ends of a log: retention, delete-records and truncation.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
 use crate::log::ReadError;
-use crate::log::fs::RealFs;
 use crate::log::fs::memory::MemoryFs;
+use crate::log::fs::{FileSystem, RealFs};
 
 /// A log of `count` batches of two records, ten milliseconds apart.
 fn filled(fs: &SharedFs, count: i64, config: LogConfig) -> Log {
@@ -66,13 +67,44 @@ fn deleted_records_are_gone_at_once_and_their_segments_later() {
     assert!(log.delete_records(121) && !log.delete_records(120));
     assert!(matches!(log.reader().read(120, 9, i64::MAX, true), Err(ReadError::OffsetOutOfRange { .. })));
     assert_eq!(all(&log)[0].0, 121);
-    assert_eq!(log.leader_epochs().entries()[0].start_offset, 121);
     let segments = log.segment_count();
     let _ = log.enforce_retention(NOW, 200).unwrap();
     assert!(log.segment_count() < segments && log.log_start_offset() == 121);
+    let first = log.leader_epochs().entries()[0];
+    assert!(first.epoch == 0 && (1..100).contains(&first.start_offset), "it begins with the first segment: {first:?}");
     log.close(NOW).unwrap();
     let (log, _) = Log::open(LogOptions { log_start_offset: 121, ..options(&fs, "/flights-0", small()) }).unwrap();
     assert_eq!((log.log_start_offset(), log.log_end_offset()), (121, 200));
+}
+
+#[test]
+fn the_epochs_of_deleted_records_are_known_while_those_may_come_back() {
+    let fs: SharedFs = Arc::new(MemoryFs::new());
+    let mut log = filled(&fs, 100, small());
+    assert!(log.delete_records(150));
+    log.flush(NOW).unwrap();
+    drop(log);
+    // Where the log begins was not written down.
+    let (log, _) = open(&fs, small());
+    assert_eq!(log.log_start_offset(), 0);
+    assert_eq!(log.leader_epochs().end_offset_for(0, 200), (0, 100));
+}
+
+#[test]
+fn a_segment_that_is_closed_behind_a_flush_has_all_its_times_after_a_loss_of_power() {
+    let memory = MemoryFs::new();
+    let fs: SharedFs = Arc::new(memory.clone());
+    let (mut log, _) = open(&fs, LogConfig { segment_bytes: 100, ..small() });
+    memory.sync_dir(Path::new("/")).unwrap();
+    log.append_as_leader(batch(&["a"]), 0, NOW).unwrap();
+    log.flush(NOW).unwrap();
+    log.append_as_leader(batch(&["b"]), 0, NOW).unwrap();
+    assert_eq!(log.segment_count(), 2);
+    log.close(NOW).unwrap();
+    let left: SharedFs = Arc::new(memory.crash(memory.operations(), &mut |_| 0));
+    let (mut log, _) = Log::open(LogOptions { clean: true, ..options(&left, "/flights-0", small()) }).unwrap();
+    // Without them its records are taken for as old as its file, which is of no time at all here.
+    assert!(log.enforce_retention(NOW, 2).unwrap().is_empty());
 }
 
 #[test]
@@ -100,6 +132,7 @@ fn a_cut_log_is_a_prefix_and_what_was_read_before_stays() {
     let (mut log, report) = Log::open(options).unwrap();
     assert_eq!((report.is_clean(), log.log_end_offset()), (true, 73));
     log.truncate_fully_and_start_at(1000, NOW).unwrap();
+    assert!(log.leader_epochs().entries().is_empty(), "of what is gone");
     assert_eq!((log.log_start_offset(), log.log_end_offset(), all(&log).len()), (1000, 1000, 0));
     assert_eq!(log.append_as_leader(batch(&["a"]), 5, NOW).unwrap().first_offset, 1000);
 }

@@ -195,8 +195,34 @@ async fn a_follower_behind_the_leaders_log_start_begins_anew_there() {
 }
 
 #[tokio::test]
+async fn a_follower_that_begins_anew_knows_no_epoch_of_what_it_had() {
+    let mut trio = Trio::start();
+    trio.append("a");
+    trio.all_until_safe(1).await;
+    trio.net.cut.lock().insert(3);
+    trio.append("b");
+    trio.clock.advance(Duration::from_secs(31));
+    trio.brokers[&1].manager.shrink_isrs(trio.clock.monotonic());
+    trio.grant().await;
+    trio.until_safe(2, 2).await;
+    trio.elect(1, &[1, 2]);
+    trio.tell_all();
+    trio.append("c");
+    trio.rested().await;
+    trio.until_safe(1, 3).await;
+    // Its leader knows where the first epoch ended, and has nothing of it any more.
+    assert_eq!(trio.leader().delete_records(3), Ok(3));
+    trio.net.cut.lock().clear();
+    trio.rested().await;
+    trio.until_safe(3, 3).await;
+    trio.append("d");
+    trio.until_safe(3, 4).await;
+    assert_eq!(values(&trio.partition(3)), ["d"]);
+}
+
+#[tokio::test]
 async fn records_deleted_by_the_leader_go_at_its_followers_too() {
-    let trio = Trio::start();
+    let mut trio = Trio::start();
     trio.append("a");
     trio.append("b");
     trio.all_until_safe(2).await;
@@ -204,6 +230,14 @@ async fn records_deleted_by_the_leader_go_at_its_followers_too() {
     assert_eq!(leader.delete_records(-1), Ok(2));
     until(|| leader.low_watermark() == Ok(2), || format!("{:?}", leader.low_watermark())).await;
     assert_eq!(trio.partition(2).log_start_offset(), 2);
+    trio.elect(1, &[1, 2, 3]);
+    trio.tell_all();
+    trio.append("c");
+    trio.rested().await;
+    trio.all_until_safe(3).await;
+    assert_eq!(leader.delete_records(-1), Ok(3));
+    // Nobody is told where the epoch ended that is deleted.
+    assert_eq!(leader.end_offset_for(0), (0, 3));
 }
 
 #[tokio::test]

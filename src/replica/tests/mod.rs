@@ -3,7 +3,6 @@
 mod fetching;
 mod follow;
 mod plan;
-mod simulation;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -47,8 +47,8 @@ impl Controllers {
         self.under_way.is_none()
     }
 
-    /// What holds, and what may hold soon: with what is under way, and with a wish for another ISR that may come.
-    pub(super) fn images(&self, messages: &VecDeque<Message>) -> Vec<Image> {
+    /// What holds, and what may hold soon: with what is under way, or is now to be, and with a wish for another ISR that may come.
+    pub(super) fn images(&self, messages: &VecDeque<Message>, more: &[MetadataRecord]) -> Vec<Image> {
         let with = |image: &Image, records: &[MetadataRecord]| {
             let mut image = image.clone();
             records.iter().for_each(|record| image.apply(record).unwrap());
@@ -56,6 +56,9 @@ impl Controllers {
         };
         let mut images = vec![self.image.clone()];
         images.extend(self.under_way.as_ref().map(|decision| with(&self.image, &decision.records)));
+        if !more.is_empty() {
+            images.push(with(&self.image, more));
+        }
         for at in 0..images.len() {
             for message in messages {
                 if let Message::Wish { from, epoch, wish } = message
@@ -126,14 +129,16 @@ impl World {
         self.controllers.log.push(records);
         let Some(now) = self.controllers.image.partition(TOPIC, 0).cloned() else { return };
         let (leader, epoch) = (now.leader, now.leader_epoch);
-        let PartitionImage { isr, eligible, last_known_eligible, .. } = &now;
+        let PartitionImage { replicas, isr, eligible, last_known_eligible, .. } = &now;
         self.tell(|| {
             let last = last_known_eligible;
             format!(
-                "it is agreed: {leader} leads in {epoch}, in sync {isr:?}, eligible {eligible:?}, last leader {last:?}"
+                "it is agreed: {leader} leads {replicas:?} in {epoch}, in sync {isr:?}, eligible {eligible:?}, last leader {last:?}"
             )
         });
         let Some(before) = before else { return };
+        let is_elsewhere = before.replicas.iter().any(|node| !now.replicas.contains(node));
+        self.seen.moved += usize::from(is_elsewhere);
         if leader >= 0 && before.leader != leader {
             self.seen.eligible_led += usize::from(before.eligible.contains(&leader));
             self.seen.last_led += usize::from(before.last_known_eligible.contains(&leader) && now.recovering);

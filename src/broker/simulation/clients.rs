@@ -4,9 +4,9 @@
 //! refused is sent again behind it. It looks for another broker when it is refused, and also when it grows impatient, so that
 //! what it sent may be there already, or may come there late.
 //!
-//! A snapshot keeps the last batch of each producer, as Apache Kafka's does. So a broker that was stopped cleanly and leads
-//! again does not know the four before that: where one of them was not acknowledged and comes again, it is refused, and its
-//! producer is told so. It is in the log once all the same.
+//! A snapshot keeps the last batch of each producer, as Apache Kafka's does, and one is written at each stop and with each new
+//! segment. So a broker that began from one does not know the four batches before that: where one of them was not acknowledged
+//! and comes again, it is refused, and its producer is told so. It is in the log once all the same.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +20,10 @@ use crate::record::{BatchBuilder, BatchOptions, ProducerState};
 use crate::replica::{Partition, Replication, WriteError};
 
 /// How many batches of a producer may be on their way (`max.in.flight.requests.per.connection`); brokers remember as many.
-const IN_FLIGHT: usize = 5;
+pub(super) const IN_FLIGHT: usize = 5;
+
+/// The key of what producers send.
+pub(super) const KEY: &[u8] = b"k";
 
 /// One that produces; without an id it sends each record once.
 pub(super) struct Producer {
@@ -55,7 +58,7 @@ impl Producer {
         let epoch = if self.id < 0 { -1 } else { 0 };
         let producer = ProducerState { id: self.id, epoch, base_sequence };
         let mut builder = BatchBuilder::new(BatchOptions { producer, ..BatchOptions::default() });
-        builder.append(now, Some(b"k"), Some(value(self.id, sequence).as_bytes()), std::iter::empty());
+        builder.append(now, Some(KEY), Some(value(self.id, sequence).as_bytes()), std::iter::empty());
         builder.build().unwrap()
     }
 
@@ -162,7 +165,8 @@ impl World {
     /// Whether a broker knows fewer batches of a producer than may be on their way: it began from a snapshot.
     fn has_forgotten(&self, node: NodeId, id: ProducerId) -> bool {
         let known = self.partition(node).unwrap().producers().into_iter().find(|(known, _)| *known == id);
-        self.nodes[&node].has_snapshot && known.is_some_and(|(_, entry)| entry.batches.len() < IN_FLIGHT)
+        (self.nodes[&node].has_snapshot || self.rolls())
+            && known.is_some_and(|(_, entry)| entry.batches.len() < IN_FLIGHT)
     }
 
     /// A batch that was acknowledged comes once more, late, from the network: nobody waits for an answer.
@@ -220,5 +224,6 @@ impl World {
     /// No longer waits for what a broker had that is gone.
     pub(super) fn forget(&mut self, node: NodeId) {
         self.producers.iter_mut().for_each(|producer| producer.forget(node));
+        self.committer.forget(node);
     }
 }

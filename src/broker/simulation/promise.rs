@@ -21,11 +21,16 @@
 //! killed, cut off and slow while another is without power, and lose power one after the other. Who was stopped cleanly has
 //! not fallen. Where nobody's power was lost all may be killed: their disks have it all. Kafka promises no more than that, and
 //! the model claims no more.
+//!
+//! **A reassignment** that is done leaves all of its replicas in sync, which are never fewer here than `min.insync.replicas`, and
+//! that changes nothing of this. One that is taken back puts out of sync at once whom it had brought. Those that stay may be
+//! fewer than `min.insync.replicas`, and all of them may have fallen without the controller's knowing: so nobody takes one back
+//! then. Without eligible leader replicas nothing is moved at all while one without its power is not known to be out of sync.
 
 use super::{MIN_IN_SYNC, NODES, TOPIC, World};
 use crate::common::ids::NodeId;
-use crate::metadata::Image;
-use crate::metadata::image::PartitionImage;
+use crate::metadata::image::{BrokerImage, PartitionImage};
+use crate::metadata::{Image, MetadataRecord};
 
 impl World {
     /// Whether a broker may fall, and lose power with that, and still nothing that was acknowledged be lost.
@@ -36,19 +41,33 @@ impl World {
         if !power && self.damaged.is_empty() {
             return true;
         }
+        self.controllers.images(&self.messages, &[]).iter().all(|image| self.holds(image, Some(id)))
+    }
+
+    /// Whether these records may be decided on, and still nothing that was acknowledged be lost.
+    pub(super) fn may_change(&self, records: &[MetadataRecord]) -> bool {
+        if self.damaged.is_empty() {
+            return true;
+        }
+        self.keeps_eligible
+            && self.controllers.images(&self.messages, records).iter().all(|image| self.holds(image, None))
+    }
+
+    /// Whether enough hold what was acknowledged, as an image has it, when one more falls.
+    fn holds(&self, image: &Image, falls: Option<NodeId>) -> bool {
+        let PartitionImage { replicas, isr, eligible, leader, .. } = image.partition(TOPIC, 0).unwrap();
         let min = usize::try_from(MIN_IN_SYNC).unwrap();
-        let holds = |image: &Image| {
-            let PartitionImage { isr, eligible, leader, .. } = image.partition(TOPIC, 0).unwrap();
-            let stands = |other: NodeId| other != id && self.stands(other, image);
-            // Who leads may have been asked by one that fell since, and take it in.
-            let leads = self.nodes.get(leader).is_some_and(|node| node.up.is_some());
-            let may_join = |other: NodeId| leads && image.broker(other).is_some_and(|known| known.is_active());
-            let counts = |other: &NodeId| isr.contains(other) || may_join(*other);
-            let fallen = NODES.into_iter().filter(counts).filter(|other| !stands(*other)).count();
-            let holders = isr.iter().chain(eligible).filter(|other| stands(**other)).count();
-            holders > 0 && (fallen < min || !leads && isr.len() < min)
-        };
-        self.controllers.images(&self.messages).iter().all(holds)
+        let stands = |other: NodeId| Some(other) != falls && self.stands(other, image);
+        // Who leads may have been asked by one that fell since, and take it in.
+        let leads = self.nodes.get(leader).is_some_and(|node| node.up.is_some());
+        let is_active = |other: &NodeId| image.broker(*other).is_some_and(BrokerImage::is_active);
+        let may_join = |other: &NodeId| leads && replicas.contains(other) && is_active(other);
+        // Whoever has a full disk may come in before it stops.
+        let is_full = |other: &NodeId| replicas.contains(other) && self.nodes[other].full;
+        let counts = |other: &NodeId| isr.contains(other) || may_join(other) || is_full(other);
+        let fallen = NODES.into_iter().filter(counts).filter(|other| !stands(*other)).count();
+        let holders = isr.iter().chain(eligible).filter(|other| stands(**other)).count();
+        holders > 0 && (fallen < min || !leads && isr.len() < min)
     }
 
     /// Whether all are in their places, for the controller too, and in sync.
@@ -82,7 +101,7 @@ impl World {
         if self.damaged.is_empty() {
             return;
         }
-        let images = self.controllers.images(&self.messages);
+        let images = self.controllers.images(&self.messages, &[]);
         let keeps = self.keeps_eligible;
         self.damaged.retain(|id, epoch| {
             images.iter().any(|image| {

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::brokers::DATA;
@@ -89,6 +90,15 @@ impl World {
         } else if stopped.is_some() && self.chance(30) {
             self.tell(|| "its power is lost behind that".to_owned());
             self.cut_disk(id, to);
+        }
+    }
+
+    /// Whoever has a disk that failed a write, whichever it was, stops.
+    pub(super) fn stop_on_failures(&mut self) {
+        for id in NODES {
+            if self.nodes[&id].up.as_ref().is_some_and(|up| up.failed.load(Ordering::Relaxed)) {
+                self.stop_on(id, &"its disk has failed");
+            }
         }
     }
 

@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::commits::Coordinator;
 use super::{CONTROLLER, MIN_IN_SYNC, NOW, TOPIC, World, Wrong};
 use crate::common::clock::{Clock, ManualClock};
 use crate::common::ids::{NodeId, Offset, Timestamp, TopicPartition, Uuid};
 use crate::log::fs::memory::MemoryFs;
+use crate::log::fs::watched::WatchedFs;
 use crate::log::{Handles, LogConfig, LogDir, ReadError};
 use crate::metadata::Image;
 use crate::metadata::plan::{self, Heartbeat, Registration};
 use crate::protocol::ErrorCode;
-use crate::replica::following::{Given, Position};
 use crate::replica::{
-    AlterIsrWish, FetchError, FetchFrom, FollowError, IsrState, Partition, PartitionSpec, ReplicaFetch, ReplicaManager,
-    Throttled,
+    AlterIsrWish, FetchError, FetchFrom, FollowError, Given, IsrState, Partition, PartitionSpec, Position,
+    ReplicaFetch, ReplicaManager, Throttled,
 };
 
 /// How many of its turns a follower waits for an answer.
@@ -52,6 +54,8 @@ pub(super) enum Answer {
 /// A broker that is up.
 pub(super) struct Up {
     pub(super) manager: ReplicaManager,
+    /// Whether a write to its disk has failed.
+    pub(super) failed: Arc<AtomicBool>,
     wishes: tokio::sync::mpsc::UnboundedReceiver<AlterIsrWish>,
     image: Image,
     /// How much of the controllers' log it has applied.
@@ -67,6 +71,8 @@ pub(super) struct Up {
     position: Option<Position>,
     /// How many of its turns its fetch may still be on its way before it is sent again.
     pub(super) patience: usize,
+    /// The coordinator of the group, while it leads and once it was asked.
+    pub(super) coordinator: Option<Coordinator>,
     /// The high watermark it showed, by the epoch in which it leads.
     pub(super) shown: BTreeMap<i32, Offset>,
 }
@@ -130,12 +136,16 @@ impl World {
         // Whoever starts it again has made room.
         node.fs.fail_at(None);
         (node.full, node.stopped) = (false, None);
-        let dir = LogDir::open(Handles::new(node.fs.clone(), 64), Path::new(DATA), "test").unwrap();
+        let failed = Arc::new(AtomicBool::new(false));
+        let told = failed.clone();
+        let fs = WatchedFs::of(node.fs.clone(), move |_, _| told.store(true, Ordering::Relaxed));
+        let dir = LogDir::open(Handles::new(fs, 64), Path::new(DATA), "test").unwrap();
         let previous_epoch = dir.previous_broker_epoch();
         let manager = ReplicaManager::new(dir, node.clock.clone()).unwrap();
         let wishes = manager.isr_wishes().unwrap();
         node.up = Some(Up {
             manager,
+            failed,
             wishes,
             image: Image::default(),
             applied: 0,
@@ -145,6 +155,7 @@ impl World {
             leaving: false,
             position: None,
             patience: 0,
+            coordinator: None,
             shown: BTreeMap::new(),
         });
         self.tell(|| format!("{id} starts, stopped cleanly at {previous_epoch:?}"));
@@ -214,11 +225,21 @@ impl World {
     fn become_what_it_heard(&mut self, id: NodeId) {
         let now = self.monotonic(id);
         let min_in_sync = if self.wrong == Wrong::AcknowledgesAlone { 1 } else { MIN_IN_SYNC };
+        let log = self.log.clone();
         let up = self.up(id).unwrap();
-        let Some(spec) = spec(&up.image, id, min_in_sync) else { return };
+        let Some(spec) = spec(&up.image, id, min_in_sync, log) else { return };
         let caught_up = up.image.broker(id).is_some_and(|known| Some(known.epoch) == up.epoch);
         // What it knew before it joined may be old: until then it leads nobody, and follows nobody.
         if !caught_up {
+            return;
+        }
+        if !spec.replicas.contains(&id) {
+            if up.manager.has(&spec.id) {
+                up.manager.apply(vec![spec]);
+                (up.position, up.patience) = (None, 0);
+                self.resign(id);
+                self.tell(|| format!("{id} has no replica any more"));
+            }
             return;
         }
         let partition = match up.manager.open_blocking(spec.clone()) {
@@ -233,6 +254,7 @@ impl World {
         }
         let (leader, epoch) = (spec.leader, spec.leader_epoch);
         let end = partition.log_end_offset();
+        self.resign(id);
         self.tell(|| format!("{id} hears: {leader} leads in {epoch}, and ends at {end}"));
     }
 
@@ -300,6 +322,9 @@ impl World {
                 self.tell(|| format!("{id} at {at:?} is told that epoch {epoch} ends at {end}"));
                 partition.truncate_diverging(&at, (epoch, end), now)
             }
+            Answer::OutOfRange(log) if self.wrong == Wrong::BeginsAtTheEnd => {
+                partition.follow_within(&at, log.end..log.end, now)
+            }
             Answer::OutOfRange(log) => partition.follow_within(&at, log, now),
             Answer::Refused => Err(FollowError::Overtaken),
         };
@@ -361,7 +386,7 @@ impl World {
     }
 }
 
-fn spec(image: &Image, local: NodeId, min_in_sync_replicas: i32) -> Option<PartitionSpec> {
+fn spec(image: &Image, local: NodeId, min_in_sync_replicas: i32, config: LogConfig) -> Option<PartitionSpec> {
     let topic = image.topic(TOPIC)?;
     let partition = topic.partitions.first()?;
     Some(PartitionSpec {
@@ -373,7 +398,7 @@ fn spec(image: &Image, local: NodeId, min_in_sync_replicas: i32) -> Option<Parti
         partition_epoch: partition.partition_epoch,
         replicas: partition.replicas.clone(),
         isr: partition.isr.clone(),
-        config: LogConfig { delete: true, ..LogConfig::default() },
+        config,
         min_in_sync_replicas,
         throttled: Throttled::default(),
     })
