@@ -5,7 +5,7 @@
 //! no heartbeat in time     the broker is fenced, and what it led goes to others; what waits in the sockets is read before
 //! its connection breaks    a hint: whoever stopped a process cleanly or with kill -9 leaves nobody who listens there, and
 //!                          then it is fenced at once. Where somebody does listen, or nobody answers at all, the link may
-//!                          be what broke, and the session decides.
+//!                          be what broke: it is asked again until it is heard of, or its session is over.
 //! ```
 //! Every `leader.imbalance.check.interval.seconds` the partitions whose first replica is in sync and does not lead go back to it
 //! (`auto.leader.rebalance.enable`). Where nobody may lead a partition, and `unclean.leader.election.enable` of its topic allows it,
@@ -32,6 +32,9 @@ const MOST_ELECTED_AT_ONCE: usize = 1_000;
 
 /// How long it waits after a broker could not be fenced, before it tries again.
 const FENCING_REST: Duration = Duration::from_millis(100);
+
+/// How long after it was not certain that a broker is gone it is asked again, while it is not heard of.
+const PROBE_REST: Duration = Duration::from_millis(100);
 
 /// A controller that looks this much too late whether a session is over stood still itself (SIGSTOP, a debugger, a host that
 /// swaps), and the brokers' signs of life wait in its sockets.
@@ -236,14 +239,24 @@ impl Broker {
         }
     }
 
+    /// Asks whether a broker is gone, until that is certain, or it is heard of: one that is about to end may take its time.
     fn probe_soon(self: &Arc<Self>, id: NodeId) {
         let broker = self.clone();
+        let begun = self.socket_clock.monotonic();
         self.shutdown.spawn(async move {
-            if broker.is_gone(id).await {
-                tracing::warn!(broker = id, "nobody listens where a broker did: it is fenced");
-                broker.end_session(id);
-                broker.fence(id).await;
+            while !broker.is_gone(id).await {
+                let silent = broker.controlling.sessions.lock().is_silent_since(id, begun);
+                if !silent || !broker.is_active_controller() || broker.shutdown.has_begun() {
+                    return;
+                }
+                tokio::select! {
+                    () = async { broker.socket_clock.sleep(PROBE_REST).await } => {}
+                    () = broker.shutdown.begun() => return,
+                }
             }
+            tracing::warn!(broker = id, "nobody listens where a broker did: it is fenced");
+            broker.end_session(id);
+            broker.fence(id).await;
         });
     }
 
