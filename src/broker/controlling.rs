@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! a heartbeat comes        its session begins anew
-//! no heartbeat in time     the broker is fenced, and what it led goes to others
+//! no heartbeat in time     the broker is fenced, and what it led goes to others; what waits in the sockets is read before
 //! its connection breaks    a hint: whoever stopped a process cleanly or with kill -9 leaves nobody who listens there, and
 //!                          then it is fenced at once. Where somebody does listen, or nobody answers at all, the link may
-//!                          be what broke, and the session decides.
+//!                          be what broke: it is asked again until it is heard of, or its session is over.
 //! ```
 //! Every `leader.imbalance.check.interval.seconds` the partitions whose first replica is in sync and does not lead go back to it
 //! (`auto.leader.rebalance.enable`). Where nobody may lead a partition, and `unclean.leader.election.enable` of its topic allows it,
@@ -33,9 +33,16 @@ const MOST_ELECTED_AT_ONCE: usize = 1_000;
 /// How long it waits after a broker could not be fenced, before it tries again.
 const FENCING_REST: Duration = Duration::from_millis(100);
 
+/// How long after it was not certain that a broker is gone it is asked again, while it is not heard of.
+const PROBE_REST: Duration = Duration::from_millis(100);
+
 /// A controller that looks this much too late whether a session is over stood still itself (SIGSTOP, a debugger, a host that
 /// swaps), and the brokers' signs of life wait in its sockets.
 const STOOD_STILL: Duration = Duration::from_secs(1);
+
+/// For how long it has read its sockets before it believes that a session is over: it may have stood still for a session and
+/// less than [`STOOD_STILL`] more.
+const AWAKE: Duration = Duration::from_millis(100);
 
 /// The sessions of the brokers, while this node is the active controller.
 #[derive(Debug, Default)]
@@ -177,9 +184,9 @@ impl Broker {
                 () = due => {}
                 () = self.controlling.deadline.notified() => {}
             }
-            let expired = {
+            let now = self.socket_clock.monotonic();
+            {
                 let mut sessions = self.controlling.sessions.lock();
-                let now = self.socket_clock.monotonic();
                 // A deadline is looked at when it comes: one that is long over was slept through, unless it came while another
                 // broker was fenced.
                 let late = next.map_or(Duration::ZERO, |at| now.saturating_sub(at.max(begun)));
@@ -187,8 +194,15 @@ impl Broker {
                     tracing::warn!(?late, "this controller stood still: the sessions of the brokers begin again");
                     sessions.stood_still(now);
                 }
-                sessions.take_expired(now)
-            };
+                if sessions.next_deadline().is_none_or(|at| now < at) {
+                    continue;
+                }
+            }
+            self.socket_clock.sleep(AWAKE).await;
+            if self.socket_clock.monotonic().saturating_sub(now) > AWAKE + STOOD_STILL {
+                continue;
+            }
+            let expired = self.controlling.sessions.lock().take_expired(now);
             for id in expired {
                 tracing::warn!(broker = id, "a broker was not heard of within broker.session.timeout.ms: it is fenced");
                 self.fence(id).await;
@@ -225,14 +239,24 @@ impl Broker {
         }
     }
 
+    /// Asks whether a broker is gone, until that is certain, or it is heard of: one that is about to end may take its time.
     fn probe_soon(self: &Arc<Self>, id: NodeId) {
         let broker = self.clone();
+        let begun = self.socket_clock.monotonic();
         self.shutdown.spawn(async move {
-            if broker.is_gone(id).await {
-                tracing::warn!(broker = id, "nobody listens where a broker did: it is fenced");
-                broker.end_session(id);
-                broker.fence(id).await;
+            while !broker.is_gone(id).await {
+                let silent = broker.controlling.sessions.lock().is_silent_since(id, begun);
+                if !silent || !broker.is_active_controller() || broker.shutdown.has_begun() {
+                    return;
+                }
+                tokio::select! {
+                    () = async { broker.socket_clock.sleep(PROBE_REST).await } => {}
+                    () = broker.shutdown.begun() => return,
+                }
             }
+            tracing::warn!(broker = id, "nobody listens where a broker did: it is fenced");
+            broker.end_session(id);
+            broker.fence(id).await;
         });
     }
 

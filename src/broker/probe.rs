@@ -1,7 +1,8 @@
 //! Whether it is certain that a process has ended which listened somewhere: its machine says that nobody listens there.
 //!
-//! A process that is about to end may still be connected to, for its listener is not the first thing that is closed; it
-//! hangs up without a word then, and is asked again. One that stands still is connected to and says nothing: it lives.
+//! A process that is about to end may still be connected to, for its listener is among the last things that are closed
+//! (Linux closes what was opened last first); it hangs up without a word then, or while the connection is made (a reset), and
+//! is asked again. One that stands still is connected to and says nothing: it lives.
 
 use std::io;
 use std::time::Duration;
@@ -22,7 +23,11 @@ pub(super) async fn is_gone(doors: &Doors, host: &str, port: u16) -> bool {
     let asking = async {
         loop {
             match doors.transport.connect(host, port).await {
-                Err(cause) => return cause.kind() == io::ErrorKind::ConnectionRefused,
+                Err(cause) => match cause.kind() {
+                    io::ErrorKind::ConnectionRefused => return true,
+                    io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => doors.clock.sleep(REST).await,
+                    _ => return false,
+                },
                 Ok(stream) => {
                     let address = format!("{host}:{port}").into();
                     let options = ConnectionOptions { client_id: NAME, request_timeout: PATIENCE, max_idle: None };
@@ -54,6 +59,7 @@ mod tests {
     #[derive(Debug, Clone, Copy)]
     enum Found {
         Refused,
+        Resets,
         HangsUp,
         Silent,
         Unreachable,
@@ -81,6 +87,7 @@ mod tests {
             Box::pin(async move {
                 match found {
                     Found::Refused => Err(io::ErrorKind::ConnectionRefused.into()),
+                    Found::Resets => Err(io::ErrorKind::ConnectionReset.into()),
                     Found::Unreachable => Err(io::ErrorKind::HostUnreachable.into()),
                     Found::HangsUp | Found::Silent => Ok(Box::new(near) as BoxStream),
                 }
@@ -105,7 +112,8 @@ mod tests {
     #[tokio::test]
     async fn only_who_is_refused_is_certain() {
         assert!(look(&[Found::Refused]).await);
-        assert!(look(&[Found::HangsUp, Found::HangsUp, Found::Refused]).await);
+        assert!(look(&[Found::HangsUp, Found::Resets, Found::HangsUp, Found::Refused]).await);
+        assert!(!look(&[Found::Resets]).await);
         assert!(!look(&[Found::HangsUp]).await);
         assert!(!look(&[Found::Silent]).await);
         assert!(!look(&[Found::Unreachable]).await);

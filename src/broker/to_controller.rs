@@ -38,6 +38,9 @@ tokio::task_local! {
 pub(super) struct ToController {
     doors: Doors,
     line: Mutex<Option<(NodeId, Arc<Line>)>>,
+    /// Held while one is opened: the controller takes the end of the one that a heartbeat came by for a hint, so there must
+    /// not be another that others use.
+    opening: tokio::sync::Mutex<()>,
     /// Those who are asked in turn while nobody is known to lead: whoever does answers.
     others: Vec<Voter>,
     turn: AtomicUsize,
@@ -45,7 +48,41 @@ pub(super) struct ToController {
 
 impl ToController {
     pub(super) fn new(doors: Doors, others: Vec<Voter>) -> ToController {
-        ToController { doors, line: Mutex::default(), others, turn: AtomicUsize::new(0) }
+        ToController {
+            doors,
+            line: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
+            others,
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// The connection to this controller, made if there is none.
+    async fn line_to(&self, leader: &Voter, options: ConnectionOptions) -> Result<Arc<Line>, Unanswered> {
+        let known = || {
+            let known = self.line.lock().clone();
+            known.filter(|(id, line)| *id == leader.id && !line.is_closed()).map(|(_, line)| line)
+        };
+        if let Some(line) = known() {
+            return Ok(line);
+        }
+        let _opening = self.opening.lock().await;
+        if let Some(line) = known() {
+            return Ok(line);
+        }
+        let address: Arc<str> = format!("{}:{}", leader.host, leader.port).into();
+        let timeout = Duration::from_secs(1);
+        let stream = tokio::select! {
+            stream = self.doors.transport.connect(&leader.host, leader.port) => {
+                stream.map_err(|cause| ClientError::disconnected(&address, cause.to_string()))?
+            }
+            () = self.doors.clock.sleep(timeout) => {
+                return Err(ClientError::timeout(format!("connecting to {address}"), timeout).into());
+            }
+        };
+        let line = Line::open(&self.doors, stream, address, options).await?;
+        *self.line.lock() = Some((leader.id, line.clone()));
+        Ok(line)
     }
 
     fn next(&self) -> Option<Voter> {
@@ -206,32 +243,12 @@ impl Broker {
     }
 
     async fn line_to(&self, leader: &Voter) -> Result<Arc<Line>, Unanswered> {
-        let known = self.to_controller.line.lock().clone();
-        if let Some((id, line)) = known
-            && id == leader.id
-            && !line.is_closed()
-        {
-            return Ok(line);
-        }
-        let doors = &self.to_controller.doors;
-        let address: Arc<str> = format!("{}:{}", leader.host, leader.port).into();
-        let timeout = Duration::from_secs(1);
-        let stream = tokio::select! {
-            stream = doors.transport.connect(&leader.host, leader.port) => {
-                stream.map_err(|cause| ClientError::disconnected(&address, cause.to_string()))?
-            }
-            () = doors.clock.sleep(timeout) => {
-                return Err(ClientError::timeout(format!("connecting to {address}"), timeout).into());
-            }
-        };
         let options = ConnectionOptions {
             client_id: Str::from(format!("broker-{}", self.node.id)),
             request_timeout: self.controller_timeout(),
             max_idle: None,
         };
-        let line = Line::open(doors, stream, address, options).await?;
-        *self.to_controller.line.lock() = Some((leader.id, line.clone()));
-        Ok(line)
+        self.to_controller.line_to(leader, options).await
     }
 
     /// Until the next try is of use.
@@ -252,3 +269,29 @@ impl Broker {
 
 /// How many bytes the size before a frame takes.
 const SIZE: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::testing::{FakeBroker, doors};
+    use crate::common::ids::Uuid;
+
+    #[tokio::test]
+    async fn requests_at_once_share_one_connection() {
+        let controller = FakeBroker::new(1);
+        let to_controller = ToController::new(doors(&controller).0, Vec::new());
+        let leader = Voter { id: 1, directory_id: Uuid::ZERO, host: "fake".to_owned(), port: 9093 };
+        let open = || {
+            let options = ConnectionOptions {
+                client_id: "broker-2".into(),
+                request_timeout: Duration::from_secs(30),
+                max_idle: None,
+            };
+            to_controller.line_to(&leader, options)
+        };
+        let (one, other) = tokio::join!(open(), open());
+        assert!(Arc::ptr_eq(&one.unwrap(), &other.unwrap()));
+        assert!(Arc::ptr_eq(&open().await.unwrap(), &open().await.unwrap()));
+        assert_eq!(controller.connects.load(Ordering::SeqCst), 1);
+    }
+}

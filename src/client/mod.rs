@@ -24,7 +24,7 @@ pub mod network;
 pub mod offsets;
 pub mod producer;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use error::{ClientError, Result};
 

@@ -1,4 +1,4 @@
-//! A broker in memory that answers by script, for tests of this room.
+//! A broker in memory that answers by script, for tests of this room and of those above it.
 
 use std::collections::HashMap;
 use std::io;
@@ -36,11 +36,11 @@ pub(super) enum Answer<T> {
 type Script = Box<dyn FnMut(Decoder, i16, i32) -> Answer<Frame> + Send>;
 
 /// A cluster of one broker, id 1, at `fake:9092`, unless it is given others.
-pub(super) struct FakeBroker {
+pub(crate) struct FakeBroker {
     clock: Arc<ManualClock>,
     scripts: Mutex<HashMap<ApiKey, Script>>,
     pub(super) asked: Mutex<Vec<(ApiKey, i16)>>,
-    pub(super) connects: AtomicUsize,
+    pub(crate) connects: AtomicUsize,
     pub(super) refuses: AtomicBool,
     /// Who answers at other hosts.
     others: Mutex<HashMap<String, Arc<FakeBroker>>>,
@@ -54,7 +54,7 @@ impl std::fmt::Debug for FakeBroker {
 
 impl FakeBroker {
     /// A broker that speaks every API's newest version, and has the topic `t` with so many partitions.
-    pub(super) fn new(partitions: i32) -> Arc<FakeBroker> {
+    pub(crate) fn new(partitions: i32) -> Arc<FakeBroker> {
         let broker = Arc::new(FakeBroker {
             clock: ManualClock::new(1_000_000),
             scripts: Mutex::default(),
@@ -152,7 +152,7 @@ impl Transport for Way {
 }
 
 /// Doors that lead to the broker, with a clock that stands still.
-pub(super) fn doors(broker: &Arc<FakeBroker>) -> (Doors, Arc<ManualClock>) {
+pub(crate) fn doors(broker: &Arc<FakeBroker>) -> (Doors, Arc<ManualClock>) {
     let clock = broker.clock.clone();
     let doors = Doors { transport: Arc::new(Way(broker.clone())), clock: clock.clone(), runtime: Handle::current() };
     (doors, clock)

@@ -61,6 +61,11 @@ impl Sessions {
         self.broken.remove(&id);
     }
 
+    /// Whether it has a session, but was not heard of after `at`.
+    pub fn is_silent_since(&self, id: NodeId, at: Duration) -> bool {
+        self.heard.get(&id).is_some_and(|heard| *heard <= at)
+    }
+
     /// Whether another start of the broker must wait: this one lives, as far as is known, and has its connection.
     pub fn holds(&self, id: NodeId, now: Duration) -> bool {
         self.is_alive(id, now) && !self.broken.contains(&id)
@@ -123,6 +128,17 @@ mod tests {
         sessions.stood_still(120 * SECOND);
         assert!(sessions.take_expired(128 * SECOND).is_empty());
         assert_eq!(sessions.take_expired(129 * SECOND), [1]);
+    }
+
+    #[test]
+    fn who_is_silent_is_so_until_it_is_heard_of_or_fenced() {
+        let mut sessions = Sessions::default();
+        sessions.begin([1], 9 * SECOND, SECOND);
+        assert!(sessions.is_silent_since(1, SECOND) && !sessions.is_silent_since(2, SECOND));
+        sessions.heard(1, 2 * SECOND);
+        assert!(!sessions.is_silent_since(1, SECOND) && sessions.is_silent_since(1, 2 * SECOND));
+        sessions.end(1);
+        assert!(!sessions.is_silent_since(1, 2 * SECOND));
     }
 
     #[test]

@@ -1,106 +1,67 @@
-"""Brokers that cannot reach each other, and disks that are full, under load, in namespaces of the test's own.
+"""Brokers that cannot reach each other, and disks that are full, under traffic, in namespaces of the test's own.
 
 Ours and Apache Kafka's by the same script. `STRANDLINE_CHAOS_ROUNDS=50` plays as many rounds of each; in CI there are
 few, and of Apache Kafka, which takes its time to start, only those of the network.
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
-
-import pytest
 
 from support import chaos, partitions
 from support.apart import Disk, Network, apart
-from support.brokers import Missing
-from support.compare import absent
-from support.load import Load
-from support.nodes import Kafka, Node, Nodes, Ours, alive
-from support.verifiable import Verifiable
-
-both = pytest.mark.parametrize("kind", [Ours, Kafka], ids=["strandline", "kafka"])
-ours = pytest.mark.parametrize(
-    "kind", [pytest.param(Ours, id="strandline"), pytest.param(Kafka, id="kafka", marks=chaos.by_hand)]
-)
+from support.nodes import Node, Nodes, Ours, alive
+from support.traffic import Traffic, traffic
 
 
-T = TypeVar("T")
-
-
-def present(start: Callable[[], T]) -> T:
-    """Start a peer, if it is on this machine."""
-    try:
-        return start()
-    except Missing as missing:
-        absent(missing)
-        raise
-
-
-@contextmanager
-def running(folder: Path, kind: type[Node], **options: Any) -> Iterator[Nodes]:
-    """Brokers that notice quickly who is gone, until the test ends."""
-    nodes = present(lambda: Nodes(folder, chaos.SETTINGS, kind=kind, **options))
-    try:
-        yield nodes
-    finally:
-        nodes.kill()
-
-
-@both
+@chaos.both
 @apart
 def test_links_are_cut_in_turn_and_nothing_is_lost_and_nobody_is_told(tmp_path: Path, kind: type[Node]) -> None:
     network, dice = Network(3), random.Random(chaos.SEED)
-    with running(tmp_path, kind, places=network.places) as nodes:
+    with chaos.running(tmp_path, kind, places=network.places) as nodes:
         chaos.create(nodes)
-        chaos.create(nodes, "java")
-        java = present(lambda: Verifiable(nodes.bootstrap, "java", tmp_path))
-        try:
+        with traffic(nodes, tmp_path, dice) as going:
             count = chaos.rounds(5 if kind is Ours else 1)
-            load = chaos.play(nodes, partitions.faults(network, dice), count, dice, nodes.all)
-            java.end()
-        finally:
-            java.kill()
-        chaos.until_in_sync(nodes, "java")
-        chaos.check(nodes, load)
-        java.check(nodes)
+            chaos.play(nodes, going, partitions.faults(network, dice), count, dice)
+        chaos.check(nodes, going)
 
 
-@ours
+@chaos.ours
 @apart
 def test_a_controller_that_reaches_no_broker_stops_nobody(tmp_path: Path, kind: type[Node]) -> None:
     network, dice = Network(4), random.Random(chaos.SEED)
     away = [link for broker in (1, 2, 3) for link in partitions.both_ways(0, broker)]
-    with running(tmp_path, kind, places=network.places, voters=[0]) as nodes:
+    with chaos.running(tmp_path, kind, places=network.places, voters=[0]) as nodes:
         controller, *brokers = nodes.all
 
         def has_given_them_up() -> bool:
             return alive(controller.place.address) == {controller.number}
 
         @contextmanager
-        def gone(nodes: Nodes, node: Node, load: Load) -> Iterator[None]:
+        def gone(nodes: Nodes, node: Node, traffic: Traffic) -> Iterator[None]:
             with network.cut(away):
-                load.run_until_true(has_given_them_up, "the controller has given all brokers up")
+                traffic.until(has_given_them_up, "the controller has given all brokers up")
                 # They go on without it.
                 yield
 
         @contextmanager
-        def gone_while_one_is_killed(nodes: Nodes, node: Node, load: Load) -> Iterator[None]:
+        def gone_while_one_is_killed(nodes: Nodes, node: Node, traffic: Traffic) -> Iterator[None]:
             with network.cut(away):
                 node.kill()
-                load.run_until_true(has_given_them_up, "the controller has given all brokers up")
+                traffic.until(has_given_them_up, "the controller has given all brokers up")
             # Whoever was given up last may be the one that was killed. The one before is eligible (KIP-966), and leads.
             yield
             nodes.start(node)
 
         chaos.create(nodes, replicas=[broker.number for broker in brokers])
         faults: dict[str, chaos.Fault] = {"gone": gone, "gone, and one is killed": gone_while_one_is_killed}
-        load = chaos.play(nodes, faults, chaos.rounds(2), dice, brokers)
-        chaos.check(nodes, load, brokers)
+        with traffic(nodes, tmp_path, dice) as going:
+            chaos.play(nodes, going, faults, chaos.rounds(2), dice, brokers)
+        chaos.check(nodes, going, brokers)
 
 
-@ours
+@chaos.ours
 @apart
 def test_disks_get_full_in_turn_and_nothing_is_lost_and_nobody_is_told(tmp_path: Path, kind: type[Node]) -> None:
     network = Network(3)
@@ -108,15 +69,16 @@ def test_disks_get_full_in_turn_and_nothing_is_lost_and_nobody_is_told(tmp_path:
     disks = {number: Disk(tmp_path / f"disk-{number}") for number in range(3)}
 
     @contextmanager
-    def full(nodes: Nodes, node: Node, load: Load) -> Iterator[None]:
+    def full(nodes: Nodes, node: Node, traffic: Traffic) -> Iterator[None]:
         with disks[node.number].full(dice.randrange(1 << 20)):
-            load.run_until_true(node.has_ended, f"{node.number}, whose disk is full, stops by itself")
+            traffic.until(node.has_ended, f"{node.number}, whose disk is full, stops by itself")
             yield
         node.kill()
         nodes.start(node)
 
     data_dirs = {number: disk.at / "data" for number, disk in disks.items()}
-    with running(tmp_path, kind, places=network.places, data_dirs=data_dirs) as nodes:
+    with chaos.running(tmp_path, kind, places=network.places, data_dirs=data_dirs) as nodes:
         chaos.create(nodes)
-        load = chaos.play(nodes, {"full disk": full}, chaos.rounds(2), dice, nodes.all)
-        chaos.check(nodes, load)
+        with traffic(nodes, tmp_path, dice) as going:
+            chaos.play(nodes, going, {"full disk": full}, chaos.rounds(2), dice)
+        chaos.check(nodes, going)

@@ -1,7 +1,8 @@
-"""Faults in turn, under a load that is told of none of them; and the checker that reads every log afterwards.
+"""Faults in turn, under traffic that is told of none of them; and the checker that reads every log afterwards.
 
 The cluster may be ours or Apache Kafka's: what Kafka survives, ours must survive. `STRANDLINE_CHAOS_ROUNDS` says how
-often something happens, `STRANDLINE_CHAOS_SEED` what.
+often something happens, `STRANDLINE_CHAOS_SEED` what. Of each round it is told for how long it was felt: the longest
+time that a partition was without an acknowledgement.
 """
 
 import os
@@ -9,34 +10,42 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import ElectionType, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata
 
 import strandline as sl
 
-from .load import PARTITIONS, PATIENCE, Load, Reader, read_all
-from .nodes import Node, Nodes
+from .compare import present
+from .load import PARTITIONS, PATIENCE, read_all
+from .nodes import Kafka, Node, Nodes, Ours
+from .traffic import TOPICS, Traffic
 
 SEED = int(os.environ.get("STRANDLINE_CHAOS_SEED", "20"))
-TOPIC = "load"
+# How long who is silent is thought to live.
+SESSION = 1.5
 # They notice quickly who hangs or is cut off, and roll their logs often.
 SETTINGS = {
-    "broker.session.timeout.ms": "1500",
+    "broker.session.timeout.ms": str(int(SESSION * 1000)),
     "broker.heartbeat.interval.ms": "300",
     "replica.lag.time.max.ms": "2000",
     "log.segment.bytes": "1048576",
     "log.retention.check.interval.ms": "3600000",
+    "group.initial.rebalance.delay.ms": "0",
 }
-# Who is frozen or cut off keeps what was sent to it: by default the producer waits a minute before it asks others.
-IMPATIENT = {"socket.timeout.ms": 4000}
 
-Fault = Callable[[Nodes, Node, Load], AbstractContextManager[None]]
-
+Fault = Callable[[Nodes, Node, Traffic], AbstractContextManager[None]]
 
 # What takes too long for CI.
 by_hand = pytest.mark.skipif("STRANDLINE_CHAOS_ROUNDS" not in os.environ, reason="by hand: STRANDLINE_CHAOS_ROUNDS=3")
+# Against whom a test is played: both, or in CI ours alone.
+both = pytest.mark.parametrize("kind", [Ours, Kafka], ids=["strandline", "kafka"])
+ours = pytest.mark.parametrize(
+    "kind", [pytest.param(Ours, id="strandline"), pytest.param(Kafka, id="kafka", marks=by_hand)]
+)
 
 
 def rounds(few: int) -> int:
@@ -45,7 +54,17 @@ def rounds(few: int) -> int:
 
 
 @contextmanager
-def killed(nodes: Nodes, node: Node, load: Load) -> Iterator[None]:
+def running(folder: Path, kind: type[Node], settings: dict[str, str] | None = None, **options: Any) -> Iterator[Nodes]:
+    """Brokers that notice quickly who is gone, until the test ends."""
+    nodes = present(lambda: Nodes(folder, {**SETTINGS, **(settings or {})}, kind=kind, **options))
+    try:
+        yield nodes
+    finally:
+        nodes.kill()
+
+
+@contextmanager
+def killed(nodes: Nodes, node: Node, traffic: Traffic) -> Iterator[None]:
     """Kill -9, and a start later."""
     node.kill()
     yield
@@ -53,7 +72,7 @@ def killed(nodes: Nodes, node: Node, load: Load) -> Iterator[None]:
 
 
 @contextmanager
-def stopped(nodes: Nodes, node: Node, load: Load) -> Iterator[None]:
+def stopped(nodes: Nodes, node: Node, traffic: Traffic) -> Iterator[None]:
     """SIGTERM, and a start later."""
     node.stop()
     yield
@@ -61,11 +80,10 @@ def stopped(nodes: Nodes, node: Node, load: Load) -> Iterator[None]:
 
 
 @contextmanager
-def frozen(nodes: Nodes, node: Node, load: Load) -> Iterator[None]:
+def frozen(nodes: Nodes, node: Node, traffic: Traffic) -> Iterator[None]:
     """SIGSTOP until its cluster goes on without it."""
     node.pause()
-    others = [other for other in nodes.all if other is not node]
-    load.run_until_true(lambda: all(is_without(other, node) for other in others), f"{node.number} is out")
+    until_without(nodes, node, traffic)
     yield
     node.resume()
 
@@ -74,106 +92,134 @@ def frozen(nodes: Nodes, node: Node, load: Load) -> Iterator[None]:
 PROCESS: dict[str, Fault] = {"kill": killed, "stop": stopped, "freeze": frozen}
 
 
-def seen_by(node: Node, topic: str = TOPIC) -> TopicMetadata | None:
-    """The topic as one broker has it."""
+def admin(bootstrap: str) -> AdminClient:
+    """A client that says nothing of brokers that are not there."""
+    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+
+
+def seen_by(node: Node) -> dict[str, TopicMetadata] | None:
+    """The topics as one broker has them, if it has all of them."""
     try:
-        metadata = AdminClient({"bootstrap.servers": node.place.address, "log_level": 0}).list_topics(topic, timeout=2)
+        metadata = admin(node.place.address).list_topics(timeout=2)
     except KafkaException:
         return None
-    found = metadata.topics[topic]
-    return found if found.error is None and len(found.partitions) == PARTITIONS else None
+    found = {topic: metadata.topics[topic] for topic in TOPICS if topic in metadata.topics}
+    whole = all(topic.error is None and len(topic.partitions) == PARTITIONS for topic in found.values())
+    return found if whole and len(found) == len(TOPICS) else None
+
+
+def all_see(nodes: Sequence[Node], holds: Callable[[Any], bool]) -> bool:
+    """Whether something holds for all partitions as each of these brokers has them."""
+    return all(
+        seen is not None and all(holds(part) for topic in seen.values() for part in topic.partitions.values())
+        for seen in map(seen_by, nodes)
+    )
 
 
 def is_without(seer: Node, node: Node) -> bool:
     """Whether a broker sees another lead nothing and be in sync nowhere."""
-    topic = seen_by(seer)
-    return topic is not None and all(
-        node.number not in (partition.leader, *partition.isrs) and partition.leader >= 0
-        for partition in topic.partitions.values()
-    )
+    return all_see([seer], lambda part: part.leader >= 0 and node.number not in (part.leader, *part.isrs))
 
 
-def are_in_sync(nodes: Nodes, topic: str = TOPIC) -> bool:
+def until_without(nodes: Nodes, node: Node, traffic: Traffic) -> None:
+    """Wait until all others go on without a broker."""
+    others = [other for other in nodes.all if other is not node]
+    gone = lambda: all(is_without(other, node) for other in others)  # noqa: E731
+    traffic.until(gone, f"the others go on without {node.number}")
+
+
+def are_in_sync(nodes: Nodes) -> bool:
     """Whether every broker sees all replicas of all partitions in sync."""
-    seen = [seen_by(node, topic) for node in nodes.all]
-    return all(
-        found is not None
-        and all(
-            partition.leader >= 0 and len(partition.isrs) == len(partition.replicas)
-            for partition in found.partitions.values()
-        )
-        for found in seen
-    )
+    return all_see(nodes.all, lambda part: part.leader >= 0 and len(part.isrs) == len(part.replicas))
 
 
-def until_in_sync(nodes: Nodes, topic: str = TOPIC) -> None:
+def until_in_sync(nodes: Nodes) -> None:
     """Wait until all is well again."""
     deadline = time.monotonic() + PATIENCE
-    while not are_in_sync(nodes, topic):
-        assert time.monotonic() < deadline, f"{topic} does not heal: {[seen_by(node, topic) for node in nodes.all]}"
+    while not are_in_sync(nodes):
+        assert time.monotonic() < deadline, f"it does not heal: {[seen_by(node) for node in nodes.all]}"
         time.sleep(0.02)
 
 
-def create(nodes: Nodes, topic: str = TOPIC, replicas: Sequence[int] | None = None) -> None:
-    """Make a topic of which each record is on three brokers, and acknowledged by at least two."""
+def are_led_as_preferred(nodes: Nodes) -> bool:
+    """Whether the first replica leads each partition; those that do not are asked to."""
+    client = admin(nodes.bootstrap)
+    try:
+        client.elect_leaders(ElectionType.PREFERRED).result(PATIENCE)
+    except KafkaException:
+        return False
+    return all_see(nodes.all, lambda part: part.leader == part.replicas[0])
+
+
+def create(nodes: Nodes, replicas: Sequence[int] | None = None) -> None:
+    """Make the topics: each record is on all these brokers, and acknowledged by at least two; each leads something."""
     placed = replicas or [node.number for node in nodes.all]
     turned = [[placed[(first + n) % len(placed)] for n in range(len(placed))] for first in range(PARTITIONS)]
-    new = NewTopic(topic, PARTITIONS, replica_assignment=turned, config={"min.insync.replicas": "2"})
-    admin = AdminClient({"bootstrap.servers": nodes.bootstrap, "log_level": 0})
-    admin.create_topics([new])[topic].result(PATIENCE)
-    until_in_sync(nodes, topic)
+    new = [
+        NewTopic(topic, PARTITIONS, replica_assignment=turned, config={"min.insync.replicas": "2"}) for topic in TOPICS
+    ]
+    # It takes its wishes with it when it goes.
+    client = admin(nodes.bootstrap)
+    for future in client.create_topics(new).values():
+        future.result(PATIENCE)
+    until_in_sync(nodes)
 
 
-def roll(nodes: Nodes, count: int, dice: random.Random) -> Load:
-    """Restart all brokers, one after the other, so many times, under load and a reader that no error reaches."""
-    load = Load(nodes.bootstrap, TOPIC, dice)
-    load.run_until(1000)
-    reader = Reader(nodes.bootstrap, TOPIC)
+def roll(nodes: Nodes, traffic: Traffic, count: int) -> None:
+    """Restart all brokers, one after the other, so many times; the reader is not even given a record twice."""
     for _ in range(count):
         for node in nodes.all:
+            traffic.load.begin_gaps()
             node.stop()
-            load.run_until(load.count + 1000)
+            traffic.until_more(1000)
             nodes.start(node)
-            load.run_until_true(lambda: are_in_sync(nodes), f"all are in sync after {node.number} was restarted")
-    load.end()
-    reader.end(load.acknowledged)
-    return load
+            traffic.until(lambda: are_in_sync(nodes), f"all are in sync after {node.number} was restarted")
+            traffic.until_read()
+            print(f"restarted broker {node.number}: felt for {traffic.load.gap:.2f} s", flush=True)
+    assert traffic.reader.read_again == 0
 
 
-def play(nodes: Nodes, faults: dict[str, Fault], count: int, dice: random.Random, victims: Sequence[Node]) -> Load:
-    """Let so many faults happen to brokers, one after the other, each under load and each healed before the next."""
-    load = Load(nodes.bootstrap, TOPIC, dice, **IMPATIENT)
-    load.run_until(2000)
+def play(
+    nodes: Nodes,
+    traffic: Traffic,
+    faults: dict[str, Fault],
+    count: int,
+    dice: random.Random,
+    victims: Sequence[Node] | None = None,
+) -> None:
+    """Let so many faults happen to brokers that lead something, one after the other, each healed before the next."""
     deck: list[str] = []
     for _ in range(count):
         # Each happens before one happens again.
         if not deck:
             deck = dice.sample(sorted(faults), len(faults))
-        node, how = dice.choice(victims), deck.pop()
-        print(f"{how} broker {node.number}, {load.count} acknowledged", flush=True)
-        with faults[how](nodes, node, load):
-            load.run_until(load.count + 2000)
-        load.run_until_true(lambda: are_in_sync(nodes), f"all are in sync after {how}")
-        load.run_until(load.count + 1000)
-    load.end()
-    return load
+        node, how = dice.choice(victims or nodes.all), deck.pop()
+        traffic.until(lambda: are_led_as_preferred(nodes), "preferred leaders lead")
+        traffic.load.begin_gaps()
+        print(f"{time.strftime('%H:%M:%S')} {how}, broker {node.number}; {traffic.progress()}", flush=True)
+        with faults[how](nodes, node, traffic):
+            traffic.until_more(1000)
+        traffic.until(lambda: are_in_sync(nodes), f"all are in sync after {how}")
+        traffic.until_more(500)
+        traffic.until_read()
+        print(f"{how}, broker {node.number}: felt for {traffic.load.gap:.2f} s", flush=True)
 
 
-def check(nodes: Nodes, load: Load, holders: Sequence[Node] | None = None) -> None:
+def check(nodes: Nodes, traffic: Traffic, holders: Sequence[Node] | None = None) -> None:
     """Hold what was acknowledged against what a reader gets, and what every broker has on its disk."""
     # As a reader has it: each once, at the offset that was acknowledged, in the order in which it was sent.
-    for partition, found in enumerate(read_all(nodes.bootstrap, load.topic)):
-        numbers = [number for _, number in found]
-        assert numbers == sorted(set(numbers)), f"partition {partition} has records twice, or out of order"
-        assert {number: offset for offset, number in found} == load.acknowledged[partition]
+    for topic, acknowledged in traffic.acknowledged.items():
+        for partition, found in enumerate(read_all(nodes.bootstrap, topic)):
+            numbers = [number for _, number in found]
+            assert numbers == sorted(set(numbers)), f"{topic}-{partition} has records twice, or out of order"
+            assert {number: offset for offset, number in found} == acknowledged[partition], f"{topic}-{partition}"
     # As each broker has it on its disk; that of one that was killed is read as it lies there.
-    until_in_sync(nodes, load.topic)
+    until_in_sync(nodes)
     nodes.kill()
-    held = []
-    for node in holders or nodes.all:
-        table = (
-            sl.open_log(node.data_dir).topic(load.topic).scan().to_pyarrow().select(["partition", "offset", "value"])
-        )
-        held.append(table.sort_by([("partition", "ascending"), ("offset", "ascending")]))
-    assert [table.num_rows for table in held] == [load.count] * len(held)
-    assert all(table.equals(held[0]) for table in held)
+    for topic, acknowledged in traffic.acknowledged.items():
+        held = []
+        for node in holders or nodes.all:
+            table = sl.open_log(node.data_dir).topic(topic).scan().to_pyarrow().select(["partition", "offset", "value"])
+            held.append(table.sort_by([("partition", "ascending"), ("offset", "ascending")]))
+        assert [table.num_rows for table in held] == [sum(map(len, acknowledged))] * len(held), topic
+        assert all(table.equals(held[0]) for table in held), f"{topic} differs from broker to broker"

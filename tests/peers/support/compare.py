@@ -6,7 +6,7 @@ import os
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -16,6 +16,7 @@ from .tools import Tools
 # A value that JSON can write, of which nothing differs from run to run: no time, no id, no port.
 Transcript = Any
 Scenario = Callable[[str, Tools], Transcript]
+T = TypeVar("T")
 
 
 class Stage:
@@ -107,3 +108,12 @@ def absent(missing: Missing) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"a peer is missing: {missing}", pytrace=False)
     pytest.skip(str(missing))
+
+
+def present(start: Callable[[], T]) -> T:
+    """Start a peer; where it is not on this machine, skip or fail the test."""
+    try:
+        return start()
+    except Missing as missing:
+        absent(missing)
+        raise

@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import confluent_kafka
 
@@ -21,6 +21,9 @@ class Load:
         # For each partition: where each record is that was acknowledged.
         self.acknowledged: list[dict[int, int]] = [{} for _ in range(PARTITIONS)]
         self.failed: list[str] = []
+        # For each partition: when a record was acknowledged last, and the longest time without that since `begin_gaps`.
+        self.last = [time.monotonic()] * PARTITIONS
+        self.longest = [0.0] * PARTITIONS
         self.producer = confluent_kafka.Producer(
             {
                 "bootstrap.servers": bootstrap,
@@ -32,18 +35,21 @@ class Load:
                 "reconnect.backoff.ms": 5,
                 "reconnect.backoff.max.ms": 50,
                 "retry.backoff.ms": 10,
+                "retry.backoff.max.ms": 50,
                 "log_level": 0,
                 **settings,
             }
         )
 
-    def delivered(self, error: object, message: object) -> None:
+    def delivered(self, error: object, message: confluent_kafka.Message) -> None:
         """Called by the producer for each record."""
         if error is not None:
             self.failed.append(str(error))
             return
-        number = int(message.value().split()[0])  # type: ignore[attr-defined]
-        self.acknowledged[message.partition()][number] = message.offset()  # type: ignore[attr-defined]
+        partition, now = message.partition(), time.monotonic()
+        self.acknowledged[partition][number_of(message)] = message.offset()
+        self.longest[partition] = max(self.longest[partition], now - self.last[partition])
+        self.last[partition] = now
 
     @property
     def count(self) -> int:
@@ -62,9 +68,19 @@ class Load:
             self.turn()
         assert not self.failed, self.failed[:3]
 
-    def turn(self) -> None:
+    def begin_gaps(self) -> None:
+        """Forget how long partitions were without an acknowledgement."""
+        self.longest = [0.0] * PARTITIONS
+
+    @property
+    def gap(self) -> float:
+        """The longest time that a partition was without an acknowledgement, in seconds; it may still be."""
+        now = time.monotonic()
+        return max(self.longest + [now - last for last in self.last])
+
+    def turn(self, most: int = 1000) -> None:
         """Give the producer what it has room for, and hear what became of what it has."""
-        for _ in range(max(0, 1000 - len(self.producer))):
+        for _ in range(min(most, 1000 - len(self.producer))):
             value = b"%d %s" % (self.sent, b"x" * self.dice.randrange(300))
             self.producer.produce(self.topic, value, partition=self.sent % PARTITIONS, on_delivery=self.delivered)
             self.sent += 1
@@ -78,10 +94,19 @@ class Load:
 
 
 class Reader:
-    """A member of a group that reads along, and what it was given."""
+    """A member of a group that reads along, and what it was given.
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
-        self.found: list[list[tuple[int, int]]] = [[] for _ in range(PARTITIONS)]
+    It is given each record once, in its place. Where its partitions are assigned to it anew it may begin before what it
+    has read, but not before what it knows to be committed.
+    """
+
+    def __init__(self, bootstrap: str, topics: Sequence[str], **settings: object) -> None:
+        # For each partition of each topic, the number that lies at each offset.
+        self.found = {(topic, partition): dict[int, int]() for topic in topics for partition in range(PARTITIONS)}
+        self.expected = dict.fromkeys(self.found, 0)
+        self.committed = dict.fromkeys(self.found, 0)
+        self.anew: set[tuple[str, int]] = set()
+        self.read_again = 0
         self.failed: list[str] = []
         self.wanted: int | None = None
         self.consumer = confluent_kafka.Consumer(
@@ -90,31 +115,68 @@ class Reader:
                 "group.id": "reads-along",
                 "auto.offset.reset": "earliest",
                 "auto.commit.interval.ms": 100,
+                "reconnect.backoff.ms": 5,
+                "reconnect.backoff.max.ms": 50,
+                "on_commit": self._on_commit,
                 "log_level": 0,
+                **settings,
             }
         )
-        self.consumer.subscribe([topic])
+        self.consumer.subscribe(list(topics), on_assign=self._on_assign)
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
 
+    def _on_assign(self, _: object, assigned: list[confluent_kafka.TopicPartition]) -> None:
+        self.anew.update((partition.topic, partition.partition) for partition in assigned)
+
+    def _on_commit(self, error: object, committed: list[confluent_kafka.TopicPartition]) -> None:
+        for partition in committed if error is None else []:
+            if partition.error is None and partition.offset >= 0:
+                self.committed[partition.topic, partition.partition] = partition.offset
+
     def _read(self) -> None:
-        while self.wanted is None or sum(map(len, self.found)) < self.wanted:
+        while not self.failed and (self.wanted is None or self.count < self.wanted):
             for message in self.consumer.consume(1000, timeout=0.1):
                 if message.error() is not None:
-                    self.failed.append(str(message.error()))
-                    return
-                number = int(message.value().split()[0])
-                self.found[message.partition()].append((message.offset(), number))
+                    self.failed.append(f"the reader was told: {message.error()}")
+                else:
+                    self._take((message.topic(), message.partition()), message.offset(), number_of(message))
 
-    def end(self, acknowledged: list[dict[int, int]]) -> None:
-        """Wait until it has read what was acknowledged: each record once, in its place."""
-        self.wanted = sum(map(len, acknowledged))
-        self.thread.join(PATIENCE)
-        assert not self.failed, self.failed
-        assert not self.thread.is_alive(), "the reader did not come to the end"
+    def _take(self, place: tuple[str, int], offset: int, number: int) -> None:
+        expected = self.expected[place]
+        least = self.committed[place] if place in self.anew else expected
+        self.anew.discard(place)
+        if not least <= offset <= expected:
+            self.failed.append(f"{place}: the reader was given {offset}, and has read until {expected}, from {least}")
+        if self.found[place].setdefault(offset, number) != number:
+            self.failed.append(f"{place}: record {number} lies where {self.found[place][offset]} was read: at {offset}")
+        self.read_again += max(0, expected - offset)
+        self.expected[place] = offset + 1
+
+    @property
+    def count(self) -> int:
+        """How many records it was given."""
+        return sum(map(len, self.found.values()))
+
+    def end(self, acknowledged: dict[str, list[dict[int, int]]], patience: float) -> None:
+        """Wait until it has read what was acknowledged, and nothing else."""
+        self.wanted = sum(len(partition) for topic in acknowledged.values() for partition in topic)
+        self.thread.join(patience)
+        assert not self.failed, self.failed[:3]
+        assert not self.thread.is_alive(), f"the reader did not come to the end: {self.count} of {self.wanted}"
         self.consumer.close()
-        for found, expected in zip(self.found, acknowledged, strict=True):
-            assert found == sorted((offset, number) for number, offset in expected.items())
+        for (topic, partition), found in self.found.items():
+            assert found == {offset: number for number, offset in acknowledged[topic][partition].items()}
+
+    def kill(self) -> None:
+        """End it, where a test failed."""
+        self.wanted = 0
+        self.thread.join(PATIENCE)
+
+
+def number_of(message: confluent_kafka.Message) -> int:
+    """Which record it is."""
+    return int(message.value().split()[0])
 
 
 def read_all(bootstrap: str, topic: str) -> list[list[tuple[int, int]]]:
@@ -137,7 +199,7 @@ def read_all(bootstrap: str, topic: str) -> list[list[tuple[int, int]]]:
         assert time.monotonic() < deadline, "the reader did not come to the end"
         for message in consumer.consume(1000, timeout=1):
             if message.error() is None:
-                found[message.partition()].append((message.offset(), int(message.value().split()[0])))
+                found[message.partition()].append((message.offset(), number_of(message)))
             else:
                 assert message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF, message.error()
                 ended += 1

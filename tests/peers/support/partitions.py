@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from .apart import Network
-from .chaos import Fault, is_without, seen_by
-from .load import Load
+from .chaos import Fault, all_see, until_without
 from .nodes import Node, Nodes
+from .traffic import Traffic
 
 
 def both_ways(one: int, other: int) -> list[tuple[int, int]]:
@@ -29,46 +29,43 @@ def faults(network: Network, dice: random.Random) -> dict[str, Fault]:
     """What may happen to the links of one broker."""
 
     @contextmanager
-    def until_without(cut: AbstractContextManager[None], nodes: Nodes, node: Node, load: Load) -> Iterator[None]:
-        others = [other for other in nodes.all if other is not node]
+    def lost(cut: AbstractContextManager[None], nodes: Nodes, node: Node, traffic: Traffic) -> Iterator[None]:
         with cut:
-            gone = lambda: all(is_without(other, node) for other in others)  # noqa: E731
-            load.run_until_true(gone, f"the others go on without {node.number}")
+            until_without(nodes, node, traffic)
             yield
 
     def others(nodes: Nodes, node: Node) -> list[int]:
         return [other.number for other in nodes.all if other is not node]
 
-    def minority(nodes: Nodes, node: Node, load: Load) -> AbstractContextManager[None]:
+    def minority(nodes: Nodes, node: Node, traffic: Traffic) -> AbstractContextManager[None]:
         links = itertools.chain(*(both_ways(node.number, other) for other in others(nodes, node)))
-        return until_without(network.cut(list(links)), nodes, node, load)
+        return lost(network.cut(list(links)), nodes, node, traffic)
 
-    def unplugged(nodes: Nodes, node: Node, load: Load) -> AbstractContextManager[None]:
-        return until_without(network.unplugged(node.number), nodes, node, load)
+    def unplugged(nodes: Nodes, node: Node, traffic: Traffic) -> AbstractContextManager[None]:
+        return lost(network.unplugged(node.number), nodes, node, traffic)
 
-    def deaf(nodes: Nodes, node: Node, load: Load) -> AbstractContextManager[None]:
+    def deaf(nodes: Nodes, node: Node, traffic: Traffic) -> AbstractContextManager[None]:
         links = [(other, node.number) for other in others(nodes, node)]
-        return until_without(network.cut(links), nodes, node, load)
+        return lost(network.cut(links), nodes, node, traffic)
 
-    def mute(nodes: Nodes, node: Node, load: Load) -> AbstractContextManager[None]:
+    def mute(nodes: Nodes, node: Node, traffic: Traffic) -> AbstractContextManager[None]:
         links = [(node.number, other) for other in others(nodes, node)]
-        return until_without(network.cut(links), nodes, node, load)
+        return lost(network.cut(links), nodes, node, traffic)
 
     @contextmanager
-    def pair(nodes: Nodes, node: Node, load: Load) -> Iterator[None]:
+    def pair(nodes: Nodes, node: Node, traffic: Traffic) -> Iterator[None]:
         other = dice.choice(others(nodes, node))
         third = next(seer for seer in nodes.all if seer.number not in (node.number, other))
         two = {node.number, other}
 
         def settled() -> bool:
-            topic = seen_by(third)
-            return topic is not None and all(
-                partition.leader >= 0 and (partition.leader not in two or not two <= set(partition.isrs))
-                for partition in topic.partitions.values()
+            return all_see(
+                [third],
+                lambda part: part.leader >= 0 and (part.leader not in two or not two <= set(part.isrs)),
             )
 
         with network.cut(both_ways(node.number, other)):
-            load.run_until_true(settled, f"{node.number} and {other} do not wait for each other")
+            traffic.until(settled, f"{node.number} and {other} do not wait for each other")
             yield
 
     return {"minority": minority, "unplugged": unplugged, "deaf": deaf, "mute": mute, "pair": pair}
