@@ -24,7 +24,7 @@ use super::Partition;
 use super::error::FollowError;
 use super::following::{Given, Position};
 use super::lost::LostLeaders;
-use super::rests::{InSync, Rests};
+use super::rests::Rests;
 use super::session::{FetchLimits, FetchPlan, Key};
 use super::throttle::Throttles;
 use crate::common::clock::SharedClock;
@@ -93,8 +93,6 @@ struct State {
     /// `None` until they are started.
     rules: Option<Arc<FetcherRules>>,
     tasks: HashMap<(NodeId, i32), Arc<Fetcher>>,
-    /// What came for those in sync, of all leaders.
-    in_sync: Arc<InSync>,
     /// What is followed, of whom, and in which epoch.
     followed: HashMap<TopicPartition, (NodeId, LeaderEpoch, Arc<Partition>)>,
 }
@@ -178,7 +176,7 @@ impl State {
                 lost: lost.clone(),
                 plan: FetchPlan::new(rules.limits),
                 partitions: HashMap::new(),
-                rests: Rests::new(self.in_sync.clone()),
+                rests: Rests::default(),
             };
             rules.shutdown.spawn(task.run());
             fetcher
@@ -417,10 +415,8 @@ impl Task {
                 if let Ok(position) = &result {
                     let lag = high_watermark.saturating_sub(position.offset);
                     let comes_nearer = self.plan.lags(key, lag, position.offset - at.offset);
-                    if lag <= 0 {
-                        self.rests.came_in_sync(bytes);
-                    } else if comes_nearer {
-                        self.rests.worked(self.rules.waits.monotonic().saturating_sub(begun), bytes);
+                    if lag > 0 && comes_nearer {
+                        self.rests.worked(self.rules.waits.monotonic().saturating_sub(begun));
                     }
                     if partition.is_throttled_as_follower() {
                         self.rules.throttles.follower.record(bytes, self.rules.clock.monotonic());
