@@ -4,8 +4,8 @@
 //! answer, gives each partition what came for it, and asks again; what to ask for is its [`FetchPlan`]'s to say. Where
 //! something new is to be fetched while the leader waits for records, that is asked for behind, and the leader waits no
 //! longer. What lags does not take all of the machine: it [`Rests`], while the others are fetched on, and only as long as it
-//! comes nearer all the same. Where a leader cannot be reached, or refuses, the partitions rest
-//! for `replica.fetch.backoff.ms`: the next image will tell more.
+//! comes nearer all the same. Where a leader cannot be reached, or refuses, the partitions rest for up to
+//! `replica.fetch.backoff.ms`: the next image will tell more.
 //!
 //! How a leader is reached is behind [`Leaders`]: over a connection ([`link`](super::link)), or in a test by a call.
 

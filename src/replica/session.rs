@@ -123,8 +123,6 @@ pub(super) struct FetchPlan {
     held: usize,
     /// Those that were behind what is safe when records came last.
     lagging: HashSet<Key>,
-    /// Until when these rest, if they do.
-    lagging_rest_until: Option<Duration>,
 }
 
 impl FetchPlan {
@@ -141,7 +139,6 @@ impl FetchPlan {
             throttled: HashSet::new(),
             held: 0,
             lagging: HashSet::new(),
-            lagging_rest_until: None,
         }
     }
 
@@ -202,9 +199,10 @@ impl FetchPlan {
         before.is_some_and(|before| before - lag > came / 2)
     }
 
-    /// Whether the next request asks for what lags.
+    /// Whether the last request asks for what lags: its session has some of it.
     pub(super) fn catches_up(&self) -> bool {
-        self.lagging_rest_until.is_none() && !self.lagging.is_empty()
+        let is_in_session = |key| self.followed.get(key).is_some_and(|followed| followed.in_session);
+        self.lagging.iter().any(is_in_session)
     }
 
     /// How many lag.
@@ -224,7 +222,6 @@ impl FetchPlan {
                 self.resting.entry(until).or_default().push(key);
             }
         }
-        self.lagging_rest_until = Some(until);
     }
 
     /// Holds back what is throttled and lags, where the quota `is_exceeded`; lets it go on, where it is not.
@@ -384,7 +381,6 @@ impl FetchPlan {
     }
 
     fn end_rests(&mut self, now: Duration) {
-        self.lagging_rest_until = self.lagging_rest_until.filter(|until| *until > now);
         while let Some(entry) = self.resting.first_entry().filter(|entry| *entry.key() <= now) {
             for key in entry.remove() {
                 // It may have been followed anew, or rest again, since.

@@ -183,9 +183,7 @@ async fn a_follower_behind_the_leaders_log_start_begins_anew_there() {
     trio.net.cut.lock().insert(3);
     trio.append("b");
     trio.append("c");
-    trio.clock.advance(Duration::from_secs(31));
-    trio.brokers[&1].manager.shrink_isrs(trio.clock.monotonic());
-    trio.grant().await;
+    trio.put_out().await;
     trio.until_safe(1, 3).await;
     trio.leader().delete_records(2).unwrap();
     trio.net.cut.lock().clear();
@@ -201,9 +199,7 @@ async fn a_follower_that_begins_anew_knows_no_epoch_of_what_it_had() {
     trio.all_until_safe(1).await;
     trio.net.cut.lock().insert(3);
     trio.append("b");
-    trio.clock.advance(Duration::from_secs(31));
-    trio.brokers[&1].manager.shrink_isrs(trio.clock.monotonic());
-    trio.grant().await;
+    trio.put_out().await;
     trio.until_safe(2, 2).await;
     trio.elect(1, &[1, 2]);
     trio.tell_all();
@@ -247,9 +243,7 @@ async fn an_unclean_leader_has_its_followers_cut_below_what_was_safe() {
     trio.all_until_safe(1).await;
     trio.net.cut.lock().insert(3);
     trio.append("b");
-    trio.clock.advance(Duration::from_secs(31));
-    trio.brokers[&1].manager.shrink_isrs(trio.clock.monotonic());
-    trio.grant().await;
+    trio.put_out().await;
     trio.until_safe(2, 2).await;
     // 3 lacks "b", and leads all the same.
     trio.net.cut.lock().clear();

@@ -302,6 +302,13 @@ impl Trio {
         self.isr.clone()
     }
 
+    /// Has those put out of the ISR that 1, which leads, has not heard of for `replica.lag.time.max.ms`.
+    async fn put_out(&mut self) {
+        self.clock.advance(Duration::from_secs(31));
+        self.brokers[&1].manager.shrink_isrs(self.clock.monotonic());
+        self.grant().await;
+    }
+
     /// Waits until `node` has all records up to `end`, and knows that they are safe.
     async fn until_safe(&self, node: NodeId, end: Offset) {
         let what = || {

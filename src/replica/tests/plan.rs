@@ -285,9 +285,12 @@ fn what_lags_rests_while_others_are_fetched_on() {
     plan.answered(ErrorCode::NONE, 77).unwrap();
     // Its rest ends while the leader waits for records of the other one.
     assert_eq!((plan.has_more(START), plan.next_rested()), (false, Some(rested)));
-    assert!(plan.has_more(rested) && plan.catches_up());
+    assert!(plan.has_more(rested) && !plan.catches_up());
     let with = ask(&mut plan, rested).unwrap();
-    assert_eq!((named(&with), left(&with)), (vec![(A, 10)], vec![]));
+    assert_eq!((named(&with), left(&with), plan.catches_up()), (vec![(A, 10)], vec![], true));
+    // Where it could not be fetched it rests as anybody, and nobody waits for an answer with it.
+    plan.rest(A, rested);
+    assert!(!plan.catches_up());
     // It has all that is safe, and there is nothing to rest from.
     plan.lags(A, 0, 90);
     assert!(!plan.catches_up());
