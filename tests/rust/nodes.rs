@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use strandline::log::fs::RealFs;
@@ -21,9 +22,18 @@ pub(crate) const CLUSTER: &str = "MkU3OEVBNTcwNTJENDM2Qg";
 /// What comes about takes no longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A port that nobody has now.
+/// A port that nobody has, nor gets before it is listened at: the system gives those below 32768 to nobody who has not asked
+/// for them, and each is told once.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    static TOLD: AtomicU16 = AtomicU16::new(0);
+    // Where another run of the tests is not likely to look at the same time.
+    let first = std::process::id() as u16 % 100 * 200;
+    loop {
+        let port = 10_000 + (first + TOLD.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A node: its configuration, and its process while it runs.

@@ -1,5 +1,8 @@
 """The brokers that a scenario is played against: Apache Kafka and ours, each a process with a data dir of its own."""
 
+import collections
+import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -67,11 +70,19 @@ def java_command(
     return [*command, "-cp", path, main]
 
 
+# Ports that the system gives to nobody who has not asked for them (it gives those from 32768 on). Which is first
+# depends on the process: another run of the tests is not likely to look where this one does.
+_PORTS = itertools.cycle(range(10_000, 30_000))
+collections.deque(itertools.islice(_PORTS, os.getpid() % 100 * 200), maxlen=0)
+
+
 def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A loopback port that nobody has, nor gets before it is listened at: each is told once."""
+    while True:
+        port = next(_PORTS)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for_port(

@@ -45,10 +45,7 @@ class Place:
 
 def on_loopback(count: int) -> list[Place]:
     """So many places on this machine's loopback."""
-    ports: list[int] = []
-    while len(ports) < 2 * count:
-        if (port := free_port()) not in ports:
-            ports.append(port)
+    ports = [free_port() for _ in range(2 * count)]
     return [Place("127.0.0.1", *pair) for pair in zip(ports[:count], ports[count:], strict=True)]
 
 
