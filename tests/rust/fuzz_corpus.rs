@@ -54,7 +54,13 @@ macro_rules! each_request {
             m::quorum_snapshot::QuorumSnapshotRequest, m::quorum_hello::QuorumHelloRequest,
             m::describe_cluster::DescribeClusterRequest,
             m::describe_producers::DescribeProducersRequest, m::list_config_resources::ListConfigResourcesRequest,
-            m::describe_topic_partitions::DescribeTopicPartitionsRequest)
+            m::describe_topic_partitions::DescribeTopicPartitionsRequest, m::elect_leaders::ElectLeadersRequest,
+            m::alter_partition_reassignments::AlterPartitionReassignmentsRequest,
+            m::list_partition_reassignments::ListPartitionReassignmentsRequest,
+            m::alter_partition::AlterPartitionRequest, m::update_features::UpdateFeaturesRequest,
+            m::envelope::EnvelopeRequest, m::broker_registration::BrokerRegistrationRequest,
+            m::broker_heartbeat::BrokerHeartbeatRequest, m::unregister_broker::UnregisterBrokerRequest,
+            m::allocate_producer_ids::AllocateProducerIdsRequest)
     };
     (@ $check:ident $arguments:tt [] $($request:ty),+) => { $($check::<$request> $arguments;)+ };
     (@ $check:ident $arguments:tt [?] $($request:ty),+) => { $($check::<$request> $arguments?;)+ };
@@ -272,6 +278,17 @@ fn is_read(target: &str, bytes: &[u8]) -> Result<(), String> {
         _ => return Err("there is no such target".to_owned()),
     }
     Ok(())
+}
+
+#[test]
+fn each_api_has_a_seed_of_a_request_and_of_a_response() {
+    for target in ["request", "response"] {
+        let seeds = seeds().remove(target).unwrap();
+        for api in ApiKey::ALL {
+            let is_of_it = |name: &String| name.starts_with(&format!("{api}-v"));
+            assert!(seeds.keys().any(is_of_it), "{api} has no seed of a {target}: name it in each_request!");
+        }
+    }
 }
 
 #[test]
