@@ -254,7 +254,10 @@ impl Broker {
                     () = broker.shutdown.begun() => return,
                 }
             }
-            tracing::warn!(broker = id, "nobody listens where a broker did: it is fenced");
+            // One that stopped as it should is fenced already.
+            if !broker.controller.read(|image| image.broker(id).is_none_or(|known| known.fenced)) {
+                tracing::warn!(broker = id, "nobody listens where a broker did: it is fenced");
+            }
             broker.end_session(id);
             broker.fence(id).await;
         });

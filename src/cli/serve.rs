@@ -14,6 +14,9 @@ use crate::cluster::{BrokerSettings, RunningBroker, serve_for_parent};
 /// Where a broker listens that was told nothing: this machine only, for there is no authentication yet.
 const LISTEN: &str = "127.0.0.1:9092";
 
+/// What our own lines tell better; whoever asks for it by its name gets it, for the last directive counts.
+const QUIET: &str = "openraft=off";
+
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     /// Kafka's own server.properties; what is not in it has Kafka's default
@@ -27,7 +30,7 @@ pub(super) struct Serve {
     /// The address to listen on; port 0 takes a free one [default: 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
-    /// What to log to stderr: error, warn, info, debug, trace
+    /// What to log to stderr: error, warn, info, debug, trace, or directives as `info,strandline::replica=debug`
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "STRANDLINE_LOG")]
     log_level: String,
     /// Take all that a broker is started with, and more, from stdin: for a parent that runs a cluster of processes
@@ -37,7 +40,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let filter = EnvFilter::try_new(&self.log_level)?;
+        let filter = EnvFilter::try_new(format!("{QUIET},{}", self.log_level))?;
         // A second subscriber (in a process that set its own) is no reason not to serve.
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         let _ = log.with_ansi(colours(std::env::var_os("NO_COLOR").as_deref())).try_init();

@@ -220,8 +220,7 @@ impl BoundBroker {
         }
         if clients.is_empty() {
             let advertised = here.unwrap_or_default();
-            let died = end_with_disk(&broker);
-            return Ok(RunningBroker { broker, address, advertised, died });
+            return Ok(RunningBroker::of(broker, address, advertised));
         }
         let endpoints = told(&properties, &clients).map_err(StartError::Listeners)?;
         let advertised = endpoints.first().map(|first| (first.host.to_string(), first.port)).unwrap_or_default();
@@ -233,8 +232,7 @@ impl BoundBroker {
         for (_, server) in clients {
             server.start(broker.clone(), settings.socket_clock.clone());
         }
-        let died = end_with_disk(&broker);
-        Ok(RunningBroker { broker, address, advertised, died })
+        Ok(RunningBroker::of(broker, address, advertised))
     }
 }
 
@@ -277,6 +275,14 @@ pub struct RunningBroker {
 }
 
 impl RunningBroker {
+    /// One that serves now.
+    fn of(broker: Arc<Broker>, address: SocketAddr, advertised: (String, u16)) -> RunningBroker {
+        let died = end_with_disk(&broker);
+        let (node, at) = (broker.node(), format!("{}:{}", advertised.0, advertised.1));
+        tracing::info!(node = node.id, cluster = %node.cluster_id, at, version = env!("CARGO_PKG_VERSION"), "the node serves");
+        RunningBroker { broker, address, advertised, died }
+    }
+
     /// Binds and starts a broker on the current tokio runtime; it serves when this returns. Its first controllers are those of
     /// `controller.quorum.voters`, or those whom the bootstrap servers know, or itself.
     ///
@@ -322,7 +328,7 @@ impl RunningBroker {
     /// # Errors
     /// A log cannot be closed.
     pub async fn stop(self) -> Result<(), OpenError> {
-        self.broker.stop(true).await
+        self.stopped(true).await
     }
 
     /// As [`RunningBroker::stop`], without handing over: the whole cluster stops.
@@ -330,7 +336,13 @@ impl RunningBroker {
     /// # Errors
     /// A log cannot be closed.
     pub async fn stop_with_all(self) -> Result<(), OpenError> {
-        self.broker.stop(false).await
+        self.stopped(false).await
+    }
+
+    async fn stopped(self, hands_over: bool) -> Result<(), OpenError> {
+        self.broker.stop(hands_over).await?;
+        tracing::info!(node = self.broker.node().id, "the node has stopped");
+        Ok(())
     }
 
     /// Ends it where it stands, as kill -9 would end its process: nothing is answered, closed or marked any more.

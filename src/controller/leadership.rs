@@ -100,11 +100,26 @@ impl Core {
         self.leadership.send_if_modified(|known| {
             let changed = *known != seen;
             if changed {
-                tracing::debug!(?seen, node = self.node.id, "the quorum's leader");
+                tell(known, &seen);
                 *known = seen;
             }
             changed
         });
+    }
+}
+
+/// Tells the log what has become of the quorum's leader.
+fn tell(known: &Leadership, seen: &Leadership) {
+    let id = |leadership: &Leadership| leadership.leader.as_ref().map(|leader| leader.id);
+    match id(seen) {
+        Some(_) if seen.is_us && !known.is_us => {
+            tracing::info!(epoch = seen.epoch, "this controller is the active one")
+        }
+        Some(leader) if !seen.is_us && Some(leader) != id(known) => {
+            tracing::info!(leader, epoch = seen.epoch, "another controller is the active one");
+        }
+        None if id(known).is_some() => tracing::warn!(epoch = seen.epoch, "no active controller is known"),
+        _ => tracing::debug!(?seen, "the quorum's leader"),
     }
 }
 

@@ -5,7 +5,7 @@
 //! and knows where each one is: as the configuration says, or as it said of itself when it last asked something, and
 //! only else as the log remembers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -58,6 +58,8 @@ pub(super) struct Peers {
     clock: SharedClock,
     addresses: RwLock<HashMap<NodeId, (String, u16)>>,
     answered: RwLock<HashMap<NodeId, Answered>>,
+    /// Those that could not be reached when they were last asked.
+    lost: RwLock<HashSet<NodeId>>,
 }
 
 /// When a follower last took what this node sent, and when that was all there was; -1 for never.
@@ -78,7 +80,15 @@ impl Peers {
         known: &[Voter],
     ) -> Peers {
         let addresses = known.iter().map(|voter| (voter.id, (voter.host.clone(), voter.port))).collect();
-        Peers { us, cluster_id, network, clock, addresses: RwLock::new(addresses), answered: RwLock::default() }
+        Peers {
+            us,
+            cluster_id,
+            network,
+            clock,
+            addresses: RwLock::new(addresses),
+            answered: RwLock::default(),
+            lost: RwLock::default(),
+        }
     }
 
     /// Takes note of where one of them is.
@@ -115,6 +125,24 @@ impl Peers {
         match self.addresses.read().get(&voter.id) {
             Some((host, port)) => Voter { host: host.clone(), port: *port, ..voter.clone() },
             None => voter.clone(),
+        }
+    }
+
+    /// Asks one of them, and tells the log when it is not reached any more, and when it is again.
+    async fn ask<R>(&self, to: &Voter, asking: Asking<'_, R>) -> Result<R, Unreachable> {
+        match asking.await {
+            Ok(answer) => {
+                if self.lost.read().contains(&to.id) && self.lost.write().remove(&to.id) {
+                    tracing::info!(%to, "a controller is reached again");
+                }
+                Ok(answer)
+            }
+            Err(reason) => {
+                if self.lost.write().insert(to.id) {
+                    tracing::warn!(%to, reason, "a controller is not reached");
+                }
+                Err(unreachable(reason))
+            }
         }
     }
 
@@ -179,7 +207,7 @@ impl RaftNetwork<Types> for Way {
     ) -> Asked<AppendEntriesResponse<NodeId>> {
         let told = wire::tell_append(self.peers.way(&self.target), &request);
         let to = self.peers.located(&self.target);
-        let response = self.peers.network.append(&to, told).await.map_err(unreachable)?;
+        let response = self.peers.ask(&to, self.peers.network.append(&to, told)).await?;
         heard(response.error_code)?;
         let response = wire::read_append_response(&response).map_err(unreachable)?;
         let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
@@ -197,7 +225,7 @@ impl RaftNetwork<Types> for Way {
         let (id, offset) = (request.meta.snapshot_id.clone(), request.offset);
         let told = wire::tell_snapshot(self.peers.way(&self.target), request).map_err(unreachable)?;
         let to = self.peers.located(&self.target);
-        let response = self.peers.network.snapshot(&to, told).await.map_err(unreachable)?;
+        let response = self.peers.ask(&to, self.peers.network.snapshot(&to, told)).await?;
         heard(response.error_code)?;
         if response.mismatch {
             let (expect, got) = (SnapshotSegmentId { id: id.clone(), offset: 0 }, SnapshotSegmentId { id, offset });
@@ -213,14 +241,10 @@ impl RaftNetwork<Types> for Way {
         loop {
             let told = wire::tell_vote_request(self.peers.way(&self.target), &request);
             let to = self.peers.located(&self.target);
-            let problem = match self.peers.network.vote(&to, told).await {
-                Ok(response) => {
-                    heard(response.error_code)?;
-                    return Ok(wire::read_vote_response(&response).map_err(unreachable)?);
-                }
-                Err(problem) => problem,
-            };
-            tracing::debug!(%to, problem, "a vote could not be asked for");
+            if let Ok(response) = self.peers.ask(&to, self.peers.network.vote(&to, told)).await {
+                heard(response.error_code)?;
+                return Ok(wire::read_vote_response(&response).map_err(unreachable)?);
+            }
             self.peers.clock.sleep(waits.next().unwrap_or(BACKOFF.1)).await;
         }
     }

@@ -364,12 +364,15 @@ impl Task {
         let now = self.rules.waits.monotonic();
         let response = match answer {
             Ok(response) => {
-                self.lost.found(self.leader);
+                if self.lost.found(self.leader) {
+                    tracing::info!(leader = self.leader, "a leader is fetched from again");
+                }
                 response
             }
             Err(error) => {
-                tracing::debug!(leader = self.leader, %error, "a leader could not be asked");
-                self.lost.lost(self.leader, now);
+                if self.lost.lost(self.leader, now) {
+                    tracing::warn!(leader = self.leader, %error, "a leader cannot be fetched from");
+                }
                 self.plan.rest_all(now);
                 return false;
             }

@@ -53,8 +53,10 @@ impl Link {
     async fn connection(&self) -> Result<Arc<Connection>, LinkError> {
         let mut known = self.connection.lock().await;
         let address = (self.all.address_of)(self.leader);
-        let (host, port) =
-            address.ok_or_else(|| LinkError(format!("where broker {} is, is not known", self.leader)))?;
+        let (host, port) = address.ok_or_else(|| {
+            let leader = self.leader;
+            LinkError(format!("broker {leader} is not registered, or has no listener named as ours for brokers"))
+        })?;
         let address: Arc<str> = format!("{host}:{port}").into();
         // A broker that was started anew may be somewhere else.
         if let Some(connection) = known.as_ref().filter(|known| !known.is_closed() && *known.address() == address) {

@@ -24,19 +24,21 @@ pub(super) struct LostLeaders {
 }
 
 impl LostLeaders {
-    /// A leader could not be asked. Only the first time counts, until it answers again.
-    pub(super) fn lost(&self, leader: NodeId, now: Duration) {
+    /// A leader could not be asked. Only the first time counts, until it answers again; tells whether this is it.
+    pub(super) fn lost(&self, leader: NodeId, now: Duration) -> bool {
         let mut lost = self.lost.lock();
         let (since, tried) = lost.entry(leader).or_insert((now, now));
-        if now > *tried + LONG {
+        let is_first = *since == now || now > *tried + LONG;
+        if is_first {
             *since = now;
         }
         *tried = now;
+        is_first
     }
 
-    /// A leader answered.
-    pub(super) fn found(&self, leader: NodeId) {
-        self.lost.lock().remove(&leader);
+    /// A leader answered; tells whether it was lost.
+    pub(super) fn found(&self, leader: NodeId) -> bool {
+        self.lost.lock().remove(&leader).is_some()
     }
 
     /// Whether it counts as gone.
@@ -52,18 +54,18 @@ mod tests {
     #[test]
     fn a_leader_is_lost_for_a_moment_however_often_it_is_tried() {
         let (lost, start) = (LostLeaders::default(), Duration::from_secs(9));
-        lost.lost(1, start);
-        lost.lost(1, start + MOMENT / 2);
+        assert!(lost.lost(1, start));
+        assert!(!lost.lost(1, start + MOMENT / 2));
         assert!(lost.is_lost(1, start + MOMENT / 2) && !lost.is_lost(2, start));
         assert!(!lost.is_lost(1, start + MOMENT));
-        lost.found(1);
+        assert!(lost.found(1) && !lost.found(1));
         lost.lost(1, start + MOMENT);
         assert!(lost.is_lost(1, start + MOMENT));
         lost.found(1);
         assert!(!lost.is_lost(1, start + MOMENT));
         // It was found again by others, and not followed meanwhile.
         lost.lost(1, start);
-        lost.lost(1, start + 2 * LONG);
+        assert!(lost.lost(1, start + 2 * LONG));
         assert!(lost.is_lost(1, start + 2 * LONG));
     }
 }

@@ -23,27 +23,33 @@ pub(super) async fn handle(
         return refuse(ErrorCode::NOT_CONTROLLER);
     }
     let id = request.broker_id;
+    let want_shut_down = request.want_shut_down;
     let beat = Heartbeat {
         id,
         epoch: request.broker_epoch,
         is_caught_up: !request.want_fence,
         want_fence: request.want_fence,
-        want_shut_down: request.want_shut_down,
+        want_shut_down,
     };
     // Most change nothing, and need not wait for others who do.
     let asked = broker.controller().read(|image| plan::heartbeat(image, &beat));
+    let changes = matches!(&asked, Ok((_, records)) if !records.is_empty());
     let answered = match asked {
-        Ok((_, records)) if !records.is_empty() => {
+        Ok(_) if changes => {
             broker.change(move |image: &Image| plan::heartbeat(image, &beat), false).await
         }
         asked => asked.map(|(standing, _)| standing),
     };
     match answered {
         Ok(standing) if standing.may_stop => {
+            tracing::info!(broker = id, "a broker leads nothing any more, and stops");
             broker.end_session(id);
             told(standing)
         }
         Ok(standing) => {
+            if changes && !standing.is_fenced && !want_shut_down {
+                tracing::info!(broker = id, "a broker is unfenced");
+            }
             broker.heard_of(id, &context.connection);
             told(standing)
         }

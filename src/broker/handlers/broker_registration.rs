@@ -70,6 +70,7 @@ pub(super) async fn handle(
     match broker.change(decide, false).await {
         Ok(epoch) => {
             broker.heard_of(id, &context.connection);
+            tracing::info!(broker = id, epoch, "a broker is registered");
             Outcome::Reply(BrokerRegistrationResponse { broker_epoch: epoch, ..Default::default() })
         }
         Err(refusal) => {
