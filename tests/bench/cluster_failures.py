@@ -155,32 +155,43 @@ def catching_up(folder: Path, sizes: Sizes) -> Figures:
         def caught_up() -> bool:
             return all(len(parts(nodes.bootstrap, topic)[0].isrs) == 3 for topic in ("missed", "live"))
 
-        def load(until_then: Callable[[], object]) -> float:
-            return flooded(nodes.bootstrap, "live", until_then)
+        def load(until_then: Callable[[], object], *most: int) -> float:
+            return flooded(nodes.bootstrap, "live", until_then, *most)
 
         behind(sizes.log)
         copied = copy_rate(nodes.all[0].data_dir / "missed-0", folder / "copy")
         touch_memory(folder / "hole")
         late.spawn()
         figures = {"three plain copy": copied, "three catch up": sizes.log * 1024 / 1e6 / until(caught_up)}
-        # The disk has to hold all of it three times, besides what was there before.
-        behind(sizes.log // 2)
-        # Neither load is to wait for what the disk has still to write from before, and both last as long.
-        os.sync()
-        late.spawn()
         took: list[float] = []
-        beside = load(lambda: took.append(until(caught_up)))
+
+        def beside(count: int, *most: int) -> float:
+            behind(count)
+            # Neither load is to wait for what the disk has still to write from before.
+            os.sync()
+            late.spawn()
+            return load(lambda: took.append(until(caught_up)), *most)
+
+        # The disk has to hold all of it three times, besides what was there before.
+        rate = beside(sizes.log // 2)
         os.sync()
+        # It lasts as long.
         alone = load(lambda: time.sleep(took[0]))
-        figures["three catch up beside"] = sizes.log // 2 * 1024 / 1e6 / took[0]
-        return figures | {"three live alone": alone, "three live cost": (1 - beside / alone) * 100}
+        half = beside(sizes.log // 4, int(alone / 2))
+        return figures | {
+            "three live alone": alone,
+            "three live cost": (1 - rate / alone) * 100,
+            "three catch up beside": sizes.log // 2 * 1024 / 1e6 / took[0],
+            "three half cost": (1 - half / int(alone / 2)) * 100,
+            "three catch up beside half": sizes.log // 4 * 1024 / 1e6 / took[1],
+        }
     finally:
         nodes.kill()
 
 
-def flooded(bootstrap: str, topic: str, until_then: Callable[[], object]) -> float:
-    """Produce as fast as it goes while something is waited for; in MB/s."""
-    command = [sys.executable, str(LOAD), "flood", bootstrap, topic, "1024", "1000000"]
+def flooded(bootstrap: str, topic: str, until_then: Callable[[], object], *most: int) -> float:
+    """Produce as fast as it goes, or so many MB/s at most, while something is waited for; in MB/s."""
+    command = [sys.executable, str(LOAD), "flood", bootstrap, topic, "1024", "1000000", *map(str, most)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as client:
         assert client.stderr is not None

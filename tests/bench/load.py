@@ -1,7 +1,7 @@
 """What drives a broker in the benchmark: librdkafka in a process of its own. Prints one line of JSON.
 
 load.py produce BOOTSTRAP TOPIC COUNT SIZE BATCH_BYTES
-load.py flood BOOTSTRAP TOPIC SIZE BATCH_BYTES, until its stdin ends
+load.py flood BOOTSTRAP TOPIC SIZE BATCH_BYTES [MB_PER_SECOND], until its stdin ends
 load.py consume BOOTSTRAP TOPIC COUNT
 load.py tick BOOTSTRAP TOPIC SECONDS RATE
 load.py listen BOOTSTRAP TOPIC COUNT
@@ -67,10 +67,17 @@ def produce(bootstrap: str, topic: str, count: int, size: int, batch: int) -> di
     return sent(bootstrap, topic, size, batch, lambda so_far: so_far < count)
 
 
-def flood(bootstrap: str, topic: str, size: int, batch: int) -> dict[str, float]:
-    """Produce until stdin ends; says on stderr that it begins."""
+def flood(bootstrap: str, topic: str, size: int, batch: int, most: int | None = None) -> dict[str, float]:
+    """Produce until stdin ends, so many MB/s at most; says on stderr that it begins."""
     print("begins", file=sys.stderr, flush=True)
-    return sent(bootstrap, topic, size, batch, lambda _: not select.select([sys.stdin], [], [], 0)[0])
+    begun = time.monotonic()
+
+    def goes_on(so_far: int) -> bool:
+        early = so_far * size / 1e6 / most - (time.monotonic() - begun) if most else 0
+        time.sleep(max(early, 0))
+        return not select.select([sys.stdin], [], [], 0)[0]
+
+    return sent(bootstrap, topic, size, batch, goes_on)
 
 
 def messages(bootstrap: str, topic: str, offset: int, **settings: object) -> Iterator[list[object]]:

@@ -93,6 +93,8 @@ CLUSTER_ROWS = [
     Row("three live alone", "a load of 1 KiB records, as fast as it goes, while nobody is behind", "MB/s", ""),
     Row("three live cost", "what the load loses of that while a follower catches up", "%", "<= 20"),
     Row("three catch up beside", "how fast that one catches up then", "MB/s", "", more_is_better=True),
+    Row("three half cost", "what a load of half as much loses meanwhile", "%", "<= 20"),
+    Row("three catch up beside half", "how fast that one catches up then", "MB/s", "", more_is_better=True),
     Row(
         "large apply",
         "simulated, 30 brokers, 100,000 partitions: the loss of a broker applied to the image",
