@@ -26,6 +26,9 @@ JARS := .peers/lib/.complete
 RUST := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 PACKAGE := pyproject.toml $(shell find python -name '*.py*' -not -name '*.pyc')
 PY := python tests notebooks
+# How many tests at once, most of which wait for something; each job has an Apache Kafka of its own.
+JOBS ?= 2
+PYTEST = STRANDLINE_BIN=$${STRANDLINE_BIN-$(CURDIR)/$(BIN)/strandline} $(BIN)/python -m pytest tests/python tests/peers
 
 .PHONY: help demo test test-rust test-python verify fix bench bench-micro peers kcat fuzz corpus clean
 
@@ -41,7 +44,8 @@ test-rust: ## the tests of the Rust code
 	cargo test $(LOCKED)
 
 test-python: $(DEMO) peers ## the tests of the Python package, and the side-by-side with Apache Kafka
-	STRANDLINE_BIN=$${STRANDLINE_BIN-$(CURDIR)/$(BIN)/strandline} $(BIN)/python -m pytest tests/python tests/peers
+	$(PYTEST) -m 'not alone' --numprocesses $(JOBS) --dist loadfile
+	$(PYTEST) -m alone
 
 verify: $(INSTALLED) ## format, lints as errors, documentation, Python types
 	cargo fmt --check

@@ -9,10 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from support import chaos, partitions
 from support.apart import Disk, Network, apart
 from support.nodes import Node, Nodes, Ours, alive
 from support.traffic import Traffic, traffic
+
+pytestmark = pytest.mark.alone
 
 
 @chaos.both

@@ -7,9 +7,13 @@ something happens (50 by hand, fewer in CI), `STRANDLINE_CHAOS_SEED` what.
 import random
 from pathlib import Path
 
+import pytest
+
 from support import chaos
 from support.nodes import Node, Ours
 from support.traffic import traffic
+
+pytestmark = pytest.mark.alone
 
 
 @chaos.both

@@ -9,10 +9,14 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from support import chaos
 from support.brokers import strandline_binary
 from support.nodes import Node, Nodes, alive
 from support.traffic import TOPICS, traffic
+
+pytestmark = pytest.mark.alone
 
 # For how long, in sessions: so that a session was over just before the controller wakes, and long before.
 PAUSES = (1.2, 2.0)

@@ -38,6 +38,8 @@ KAFKA_SETTINGS = {
     "transaction.state.log.min.isr": "1",
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
+    # It looks for what is too old for the first time half a minute after its start, whatever the interval.
+    "log.initial.task.delay.ms": "3600000",
 }
 
 
