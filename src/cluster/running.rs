@@ -279,7 +279,7 @@ impl RunningBroker {
     fn of(broker: Arc<Broker>, address: SocketAddr, advertised: (String, u16)) -> RunningBroker {
         let died = end_with_disk(&broker);
         let (node, at) = (broker.node(), format!("{}:{}", advertised.0, advertised.1));
-        tracing::info!(node = node.id, cluster = %node.cluster_id, at, version = env!("CARGO_PKG_VERSION"), "the node serves");
+        tracing::info!(node = node.id, at, cluster = %node.cluster_id, version = env!("CARGO_PKG_VERSION"), "the node serves");
         RunningBroker { broker, address, advertised, died }
     }
 

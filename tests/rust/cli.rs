@@ -337,3 +337,31 @@ log.retention.check.interval.ms=300000
     assert_eq!(serving.wait().unwrap().code(), Some(0));
     assert!(dir.path().join("kraft-combined-logs/.kafka_cleanshutdown").exists());
 }
+
+#[test]
+fn serve_logs_what_an_operator_asks_and_no_librarys_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut serving = Command::new(env!("CARGO_BIN_EXE_strandline"))
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .env_remove("STRANDLINE_LOG")
+        .current_dir(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = String::new();
+    BufReader::new(serving.stdout.as_mut().unwrap()).read_line(&mut told).unwrap();
+    let process = rustix::process::Pid::from_child(&serving);
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    let logged = String::from_utf8(serving.wait_with_output().unwrap().stderr).unwrap();
+    let lines: Vec<&str> = logged.lines().collect();
+    assert!(lines.iter().all(|line| line.contains(" strandline::")), "{logged}");
+    let address = told.trim().strip_prefix("strandline is ready at ").unwrap();
+    for (what, line) in [
+        ("this controller is the active one", lines[0]),
+        (&*format!("the node serves node=1 at=\"{address}\""), lines[lines.len() - 2]),
+        ("the node has stopped node=1", lines[lines.len() - 1]),
+    ] {
+        assert!(line.contains(what), "{what}: {logged}");
+    }
+}
