@@ -15,7 +15,7 @@ from cluster_load import PATIENCE, QUIET, Three, create, leader, parts
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from measures import LOAD, Figures, Sizes, told
-from process import raise_file_limit, touch_memory
+from process import give_room, raise_file_limit, touch_memory
 
 import strandline as sl
 from support.nodes import Nodes
@@ -228,4 +228,5 @@ def by_itself(folder: Path, sizes: Sizes) -> Figures:
     figures |= controller_failover(folder / "controller")
     figures |= many_partitions(folder / "many", sizes)
     figures |= large_cluster()
+    give_room(folder)
     return figures | catching_up(folder / "catch-up", sizes)

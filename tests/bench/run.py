@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "tests" / "peers"))
 
 from cluster import cluster  # noqa: E402
 from measures import FULL, MEASURES, QUICK, Figures, Start  # noqa: E402
-from process import raise_file_limit, touch_memory  # noqa: E402
+from process import give_room, raise_file_limit, touch_memory  # noqa: E402
 
 from support.brokers import SERVER_JVM, Broker, start_kafka, start_strandline  # noqa: E402
 
@@ -249,7 +249,7 @@ def main() -> int:
     names = list(starts) if chosen.peers == "both" else [chosen.peers]
     found: dict[str, Figures] = {name: {} for name in names}
     failed = 0
-    # Folders go at the very end: ext4 is slow to make files for minutes after it unlinked many thousands.
+    # All but large files go at the very end: ext4 is slow to make files for minutes after it unlinked many thousands.
     folders: list[Path] = []
     for measure in chosen.only.split(","):
         for name in names:
@@ -267,6 +267,7 @@ def main() -> int:
             except Exception as error:
                 failed += 1
                 print(f"{measure}, {name}: failed: {error}", file=sys.stderr, flush=True)
+            give_room(folder)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
     counts = {
