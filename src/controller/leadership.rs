@@ -67,11 +67,14 @@ impl Core {
     }
 
     fn look(&self) -> Leadership {
+        // First, for it borrows the metrics as well: who does that twice waits for itself, where openraft wants to write
+        // to them in between.
+        let decides = self.deciding_term().filter(|_| self.bootstrap.lock().is_none() && !self.is_left_alone());
         let metrics = self.raft().server_metrics();
         let metrics = metrics.borrow();
         let membership = metrics.membership_config.membership();
         let leads = metrics.state == ServerState::Leader;
-        let is_us = leads && self.deciding_term().is_some() && self.bootstrap.lock().is_none() && !self.is_left_alone();
+        let is_us = leads && decides == Some(metrics.vote.leader_id.term);
         let leader = metrics.current_leader.filter(|_| !leads || is_us);
         let leader = leader.and_then(|id| membership.get_node(&id)).map(|voter| self.peers.located(voter));
         // One that has no part in the quorum yet goes by what it was told.

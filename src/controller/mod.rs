@@ -15,6 +15,7 @@
 //! | who votes and who only listens | `membership` |
 //! | how a cluster begins, and how a node gets into it | `founding`, `joining` |
 //! | what happens when the disk takes no writes | `revival` |
+//! | what may not be done while the image is read | `reading` |
 //!
 //! What the quorum waits by is the clock of its doors, and tokio's own time inside openraft: a simulation pauses that, and
 //! gives a clock that goes with it. What records and snapshots say of the time comes from another clock.
@@ -32,6 +33,8 @@ mod leadership;
 mod membership;
 pub mod network;
 mod options;
+#[cfg(debug_assertions)]
+mod reading;
 mod revival;
 pub mod sessions;
 mod snapshot;
@@ -192,6 +195,8 @@ impl Controller {
 
     /// Looks at the image, as far as this node has applied it. `look` must be short: changes wait for it.
     pub fn read<R>(&self, look: impl FnOnce(&Image) -> R) -> R {
+        #[cfg(debug_assertions)]
+        let _reading = reading::Reading::begin();
         look(&self.core.state.image.read())
     }
 

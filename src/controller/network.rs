@@ -132,7 +132,8 @@ impl Peers {
     async fn ask<R>(&self, to: &Voter, asking: Asking<'_, R>) -> Result<R, Unreachable> {
         match asking.await {
             Ok(answer) => {
-                if self.lost.read().contains(&to.id) && self.lost.write().remove(&to.id) {
+                let was_lost = self.lost.read().contains(&to.id);
+                if was_lost && self.lost.write().remove(&to.id) {
                     tracing::info!(%to, "a controller is reached again");
                 }
                 Ok(answer)
