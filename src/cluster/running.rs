@@ -278,9 +278,10 @@ impl RunningBroker {
     /// One that serves now.
     fn of(broker: Arc<Broker>, address: SocketAddr, advertised: (String, u16)) -> RunningBroker {
         let died = end_with_disk(&broker);
-        let (node, at) = (broker.node(), format!("{}:{}", advertised.0, advertised.1));
+        let running = RunningBroker { broker, address, advertised, died };
+        let (node, at) = (running.broker.node(), running.bootstrap_servers());
         tracing::info!(node = node.id, at, cluster = %node.cluster_id, version = env!("CARGO_PKG_VERSION"), "the node serves");
-        RunningBroker { broker, address, advertised, died }
+        running
     }
 
     /// Binds and starts a broker on the current tokio runtime; it serves when this returns. Its first controllers are those of

@@ -18,7 +18,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::Core;
 use super::types::{Voter, epoch};
-use crate::common::ids::LeaderEpoch;
+use crate::common::ids::{LeaderEpoch, NodeId};
 use crate::metadata::{Image, Refusal};
 
 /// How often it is tried to go on after the disk failed, where nobody asks for it.
@@ -100,29 +100,32 @@ impl Core {
     /// Says who leads.
     pub(super) fn say(&self) {
         let seen = self.look();
+        let mut before = None;
         self.leadership.send_if_modified(|known| {
             let changed = *known != seen;
             if changed {
-                tell(known, &seen);
-                *known = seen;
+                before = Some(std::mem::replace(known, seen.clone()));
             }
             changed
         });
+        if let Some(before) = before {
+            tell(self.node.id, &before, &seen);
+        }
     }
 }
 
 /// Tells the log what has become of the quorum's leader.
-fn tell(known: &Leadership, seen: &Leadership) {
+fn tell(node: NodeId, before: &Leadership, seen: &Leadership) {
     let id = |leadership: &Leadership| leadership.leader.as_ref().map(|leader| leader.id);
     match id(seen) {
-        Some(_) if seen.is_us && !known.is_us => {
-            tracing::info!(epoch = seen.epoch, "this controller is the active one")
+        Some(_) if seen.is_us && !before.is_us => {
+            tracing::info!(node, epoch = seen.epoch, "this controller is the active one");
         }
-        Some(leader) if !seen.is_us && Some(leader) != id(known) => {
-            tracing::info!(leader, epoch = seen.epoch, "another controller is the active one");
+        Some(leader) if !seen.is_us && Some(leader) != id(before) => {
+            tracing::info!(node, leader, epoch = seen.epoch, "another controller is the active one");
         }
-        None if id(known).is_some() => tracing::warn!(epoch = seen.epoch, "no active controller is known"),
-        _ => tracing::debug!(?seen, "the quorum's leader"),
+        None if id(before).is_some() => tracing::warn!(node, epoch = seen.epoch, "no active controller is known"),
+        _ => tracing::debug!(node, ?seen, "the quorum's leader"),
     }
 }
 

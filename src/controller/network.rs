@@ -19,7 +19,7 @@ use openraft::raft::{
     VoteResponse,
 };
 use openraft::{AnyError, RaftNetwork, RaftNetworkFactory, SnapshotSegmentId};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::types::{Types, Voter};
 use super::wire;
@@ -59,7 +59,7 @@ pub(super) struct Peers {
     addresses: RwLock<HashMap<NodeId, (String, u16)>>,
     answered: RwLock<HashMap<NodeId, Answered>>,
     /// Those that could not be reached when they were last asked.
-    lost: RwLock<HashSet<NodeId>>,
+    lost: Mutex<HashSet<NodeId>>,
 }
 
 /// When a follower last took what this node sent, and when that was all there was; -1 for never.
@@ -87,7 +87,7 @@ impl Peers {
             clock,
             addresses: RwLock::new(addresses),
             answered: RwLock::default(),
-            lost: RwLock::default(),
+            lost: Mutex::default(),
         }
     }
 
@@ -132,14 +132,13 @@ impl Peers {
     async fn ask<R>(&self, to: &Voter, asking: Asking<'_, R>) -> Result<R, Unreachable> {
         match asking.await {
             Ok(answer) => {
-                let was_lost = self.lost.read().contains(&to.id);
-                if was_lost && self.lost.write().remove(&to.id) {
+                if self.lost.lock().remove(&to.id) {
                     tracing::info!(%to, "a controller is reached again");
                 }
                 Ok(answer)
             }
             Err(reason) => {
-                if self.lost.write().insert(to.id) {
+                if self.lost.lock().insert(to.id) {
                     tracing::warn!(%to, reason, "a controller is not reached");
                 }
                 Err(unreachable(reason))

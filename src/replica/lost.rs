@@ -27,13 +27,16 @@ impl LostLeaders {
     /// A leader could not be asked. Only the first time counts, until it answers again; tells whether this is it.
     pub(super) fn lost(&self, leader: NodeId, now: Duration) -> bool {
         let mut lost = self.lost.lock();
-        let (since, tried) = lost.entry(leader).or_insert((now, now));
-        let is_first = *since == now || now > *tried + LONG;
-        if is_first {
-            *since = now;
+        match lost.get_mut(&leader) {
+            Some((_, tried)) if now <= *tried + LONG => {
+                *tried = now;
+                false
+            }
+            _ => {
+                lost.insert(leader, (now, now));
+                true
+            }
         }
-        *tried = now;
-        is_first
     }
 
     /// A leader answered; tells whether it was lost.
@@ -54,7 +57,7 @@ mod tests {
     #[test]
     fn a_leader_is_lost_for_a_moment_however_often_it_is_tried() {
         let (lost, start) = (LostLeaders::default(), Duration::from_secs(9));
-        assert!(lost.lost(1, start));
+        assert!(lost.lost(1, start) && !lost.lost(1, start));
         assert!(!lost.lost(1, start + MOMENT / 2));
         assert!(lost.is_lost(1, start + MOMENT / 2) && !lost.is_lost(2, start));
         assert!(!lost.is_lost(1, start + MOMENT));

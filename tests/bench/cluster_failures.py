@@ -177,12 +177,13 @@ def catching_up(folder: Path, sizes: Sizes) -> Figures:
         os.sync()
         # It lasts as long.
         alone = load(lambda: time.sleep(took[0]))
-        half = beside(sizes.log // 4, int(alone / 2))
+        asked = int(alone / 2)
+        half = beside(sizes.log // 4, asked)
         return figures | {
             "three live alone": alone,
             "three live cost": (1 - rate / alone) * 100,
             "three catch up beside": sizes.log // 2 * 1024 / 1e6 / took[0],
-            "three half cost": (1 - half / int(alone / 2)) * 100,
+            "three half cost": (1 - half / asked) * 100,
             "three catch up beside half": sizes.log // 4 * 1024 / 1e6 / took[1],
         }
     finally:

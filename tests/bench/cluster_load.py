@@ -120,6 +120,7 @@ def produced(three: Three, topic: str, count: int, size: int, client: Path, *bat
 def latency(three: Three, seconds: int) -> Figures:
     """From `produce()` in one process to `poll()` in another, at 1,000 records a second."""
     create(three, "ticks")
+    # As before a load.
     os.sync()
     arguments = [sys.executable, str(LOAD), "listen", three.bootstrap, "ticks", str(seconds * 1000)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as listener:

@@ -122,6 +122,7 @@ def throughput(start: Start, folder: Path, sizes: Sizes) -> Figures:
 def latency(broker: Broker, seconds: int) -> Figures:
     """From `produce()` in one process to `poll()` in another, at 1,000 records a second."""
     create(broker.bootstrap, "ticks")
+    # As before a load.
     os.sync()
     arguments = [sys.executable, str(LOAD), "listen", broker.bootstrap, "ticks", str(seconds * 1000)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as listener:

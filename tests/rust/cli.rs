@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use strandline::log::AbortedTxn;
 use strandline::log::producer_snapshot;
@@ -285,6 +285,32 @@ fn a_reader_who_goes_is_no_error() {
     assert_eq!((done.status.code(), String::from_utf8(done.stderr).unwrap().as_str()), (Some(0), ""));
 }
 
+/// `serve`, and where it says that it is once it is ready.
+fn serve(dir: &Path, args: &[&str]) -> (Child, String) {
+    let mut serving = Command::new(env!("CARGO_BIN_EXE_strandline"))
+        .arg("serve")
+        .args(args)
+        .env_remove("STRANDLINE_LOG")
+        .current_dir(dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = String::new();
+    BufReader::new(serving.stdout.as_mut().unwrap()).read_line(&mut told).unwrap();
+    let address = told.strip_prefix("strandline is ready at ").unwrap_or_else(|| panic!("{told:?}")).trim();
+    (serving, address.to_owned())
+}
+
+/// Ends it as an operator does, which is well: what it logged.
+fn terminate(serving: Child) -> String {
+    let process = rustix::process::Pid::from_child(&serving);
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    let done = serving.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(0));
+    String::from_utf8(done.stderr).unwrap()
+}
+
 #[test]
 fn serve_takes_what_apache_kafka_comes_with() {
     let dir = tempfile::tempdir().unwrap();
@@ -315,50 +341,27 @@ log.segment.bytes=1073741824
 log.retention.check.interval.ms=300000
 ";
     fs::write(dir.path().join("server.properties"), properties).unwrap();
-    let mut serving = Command::new(env!("CARGO_BIN_EXE_strandline"))
-        .args(["serve", "server.properties"])
-        .current_dir(dir.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut told = String::new();
-    BufReader::new(serving.stdout.take().unwrap()).read_line(&mut told).unwrap();
-    let address = told.strip_prefix("strandline is ready at ").unwrap_or_else(|| panic!("{told:?}")).trim();
-    assert!(address.starts_with("localhost:"), "{told}");
-    answer(dir.path(), &["topics", "list", "-b", address]);
+    let (serving, address) = serve(dir.path(), &["server.properties"]);
+    assert!(address.starts_with("localhost:"), "{address}");
+    answer(dir.path(), &["topics", "list", "-b", &address]);
     let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
     let mut wire = Wire::connect((Ipv4Addr::LOCALHOST, port).into());
     let dirs = wire.call(&DescribeLogDirsRequest::default(), 4).unwrap();
     let wanted = dir.path().canonicalize().unwrap().join("kraft-combined-logs");
     assert_eq!(Path::new(dirs.results[0].log_dir.as_str()), wanted);
-    let process = rustix::process::Pid::from_child(&serving);
-    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
-    assert_eq!(serving.wait().unwrap().code(), Some(0));
+    terminate(serving);
     assert!(dir.path().join("kraft-combined-logs/.kafka_cleanshutdown").exists());
 }
 
 #[test]
 fn serve_logs_what_an_operator_asks_and_no_librarys_lines() {
     let dir = tempfile::tempdir().unwrap();
-    let mut serving = Command::new(env!("CARGO_BIN_EXE_strandline"))
-        .args(["serve", "--listen", "127.0.0.1:0"])
-        .env_remove("STRANDLINE_LOG")
-        .current_dir(dir.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut told = String::new();
-    BufReader::new(serving.stdout.as_mut().unwrap()).read_line(&mut told).unwrap();
-    let process = rustix::process::Pid::from_child(&serving);
-    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
-    let logged = String::from_utf8(serving.wait_with_output().unwrap().stderr).unwrap();
+    let (serving, address) = serve(dir.path(), &["--listen", "127.0.0.1:0"]);
+    let logged = terminate(serving);
     let lines: Vec<&str> = logged.lines().collect();
     assert!(lines.iter().all(|line| line.contains(" strandline::")), "{logged}");
-    let address = told.trim().strip_prefix("strandline is ready at ").unwrap();
     for (what, line) in [
-        ("this controller is the active one", lines[0]),
+        ("this controller is the active one node=1", lines[0]),
         (&*format!("the node serves node=1 at=\"{address}\""), lines[lines.len() - 2]),
         ("the node has stopped node=1", lines[lines.len() - 1]),
     ] {

@@ -283,10 +283,14 @@ fn is_read(target: &str, bytes: &[u8]) -> Result<(), String> {
 #[test]
 fn each_api_has_a_seed_of_a_request_and_of_a_response() {
     for target in ["request", "response"] {
-        let seeds = seeds().remove(target).unwrap();
+        let kept = std::fs::read_dir(root().join(target)).unwrap();
+        let kept: Vec<String> = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         for api in ApiKey::ALL {
             let is_of_it = |name: &String| name.starts_with(&format!("{api}-v"));
-            assert!(seeds.keys().any(is_of_it), "{api} has no seed of a {target}: name it in each_request!");
+            assert!(
+                kept.iter().any(is_of_it),
+                "{api} has no seed of a {target}: name it in each_request!, and make corpus"
+            );
         }
     }
 }

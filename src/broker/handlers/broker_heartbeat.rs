@@ -23,13 +23,12 @@ pub(super) async fn handle(
         return refuse(ErrorCode::NOT_CONTROLLER);
     }
     let id = request.broker_id;
-    let want_shut_down = request.want_shut_down;
     let beat = Heartbeat {
         id,
         epoch: request.broker_epoch,
         is_caught_up: !request.want_fence,
         want_fence: request.want_fence,
-        want_shut_down,
+        want_shut_down: request.want_shut_down,
     };
     // Most change nothing, and need not wait for others who do.
     let asked = broker.controller().read(|image| plan::heartbeat(image, &beat));
@@ -47,7 +46,7 @@ pub(super) async fn handle(
             told(standing)
         }
         Ok(standing) => {
-            if changes && !standing.is_fenced && !want_shut_down {
+            if changes && !standing.is_fenced && !request.want_shut_down {
                 tracing::info!(broker = id, "a broker is unfenced");
             }
             broker.heard_of(id, &context.connection);
