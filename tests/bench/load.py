@@ -70,9 +70,12 @@ def produce(bootstrap: str, topic: str, count: int, size: int, batch: int) -> di
 def flood(bootstrap: str, topic: str, size: int, batch: int, most: int | None = None) -> dict[str, float]:
     """Produce until stdin ends, so many MB/s at most; says on stderr that it begins."""
     print("begins", file=sys.stderr, flush=True)
-    begun = time.monotonic()
+    begun = 0.0
 
     def goes_on(so_far: int) -> bool:
+        nonlocal begun
+        # Not before the producer is there: what it might have sent meanwhile is not to be made up for.
+        begun = begun or time.monotonic()
         early = so_far * size / 1e6 / most - (time.monotonic() - begun) if most else 0
         time.sleep(max(early, 0))
         return not select.select([sys.stdin], [], [], 0)[0]
