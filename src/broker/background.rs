@@ -95,8 +95,9 @@ impl Broker {
         }
     }
 
-    /// Writes down how far each log is safe, so that recovery after a crash begins there.
+    /// Makes safe what has come to an end, and writes down how far each log is, so that recovery after a crash begins there.
     fn checkpoint(&self) {
+        self.replicas.flush_closed(self.clock().now());
         if let Err(error) = self.replicas.checkpoint() {
             tracing::warn!(%error, "a checkpoint could not be written");
         }

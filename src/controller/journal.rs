@@ -33,7 +33,7 @@ use super::types::{Content, Entry, LogId, StoredMembership, Vote, Voter, log_id,
 use super::{SnapshotLimits, vote};
 use crate::common::ids::{LeaderEpoch, NodeId, Offset, Timestamp, TopicPartition, Uuid};
 use crate::log::fs::{Durability, SharedFs};
-use crate::log::roll::FlushJob;
+use crate::log::roll::{FlushJob, Synced};
 use crate::log::{Log, LogConfig, LogDir};
 use crate::metadata::topic_name::METADATA_TOPIC;
 use crate::metadata::{Image, MetadataRecord};
@@ -385,16 +385,10 @@ impl Journal {
     /// Takes note of what [`FlushJob::run`] gave.
     pub(super) fn flushed(
         &mut self,
-        result: Result<Offset, crate::log::StorageError>,
+        result: Result<Synced, crate::log::StorageError>,
         now: Timestamp,
     ) -> Result<(), ControllerError> {
-        match result {
-            Ok(up_to) => Ok(self.log.flushed(up_to, now)?),
-            Err(error) => {
-                self.log.flush_failed(&error);
-                Err(error.into())
-            }
-        }
+        Ok(self.log.flushed(result, now)?)
     }
 
     /// Makes all entries safe, those too that were there when the log was opened: the system may have held them back still.

@@ -40,6 +40,8 @@ pub struct Log {
     pub(super) log_end: Offset,
     /// All before it is safe.
     pub(super) recovery_point: Offset,
+    /// How often it was cut since it was opened.
+    pub(super) cuts: u64,
     pub(super) last_flush: Timestamp,
     pub(super) failed: bool,
     /// Where the last snapshot of the producers is; -1 where there is none that is good.

@@ -56,7 +56,7 @@ pub use log::{Log, LogOptions, LogReader};
 pub use read::{LogRead, TimestampOffset};
 pub use read_only::{FoundLog, ReadOnlyDir};
 pub use retention::RemovedSegments;
-pub use roll::FlushJob;
+pub use roll::{FlushJob, Synced};
 pub use transaction_index::AbortedTxn;
 
 #[cfg(test)]

@@ -136,6 +136,7 @@ impl Opening {
             log_start,
             log_end,
             recovery_point: if clean { log_end } else { recovery_point.min(log_end) },
+            cuts: 0,
             last_flush: now,
             failed: false,
             snapshot_at: self.snapshot_at,

@@ -5,7 +5,8 @@
 //! are where the new one begins.
 //!
 //! Crash: nothing is made safe by a roll; the recovery point moves only when a flush has synced batches, indexes, epochs
-//! and names up to it, in that order. What is behind it is scanned when the log is opened.
+//! and names up to it, in that order. What is behind it is scanned when the log is opened. So that this is never much, who
+//! keeps the log has closed segments flushed now and then ([`Log::flush_closed_job`]), as Apache Kafka does behind each roll.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,20 +23,34 @@ use crate::common::ids::{Offset, Timestamp};
 pub struct FlushJob {
     segments: Vec<Arc<Segment>>,
     dir: PathBuf,
+    synced: Synced,
+}
+
+/// How far a log was synced, as it was when the [`FlushJob`] was made.
+#[derive(Debug, Clone, Copy)]
+pub struct Synced {
     up_to: Offset,
+    /// How often it had been cut.
+    cuts: u64,
 }
 
 impl FlushJob {
-    /// Syncs, which may take long. Then tell [`Log::flushed`], or [`Log::flush_failed`].
+    /// Syncs, which may take long. Then tell [`Log::flushed`].
     ///
     /// # Errors
     /// [`StorageError::SyncFailed`] where batches may be lost; others leave them where they are, to be synced again.
-    pub fn run(&self) -> Result<Offset, StorageError> {
+    pub fn run(self) -> Result<Synced, StorageError> {
         for segment in &self.segments {
             segment.sync().map_err(|source| StorageError::SyncFailed { path: segment.path(), source })?;
             segment.flush_around(&self.dir).map_err(StorageError::io("syncing what belongs to", &segment.path()))?;
         }
-        Ok(self.up_to)
+        Ok(self.synced)
+    }
+
+    /// Syncs nothing, and says that all is well: what a test must find out.
+    #[cfg(test)]
+    pub(crate) fn skip(self) -> Result<Synced, StorageError> {
+        Ok(self.synced)
     }
 }
 
@@ -127,26 +142,47 @@ impl Log {
     /// What must be synced for the recovery point to reach the log end offset; `None` where it has. Run it without
     /// holding the log, then tell [`Log::flushed`].
     pub fn flush_job(&self) -> Option<FlushJob> {
-        (self.recovery_point < self.log_end).then(|| {
-            let behind = |segment: &&Arc<Segment>| segment.size() > 0;
+        self.flush_job_up_to(self.log_end)
+    }
+
+    /// As [`Log::flush_job`], for the recovery point to reach the last segment, which still grows; `None` also where a sync
+    /// has failed before.
+    pub fn flush_closed_job(&self) -> Option<FlushJob> {
+        let grows_from = self.active_segment().base_offset();
+        if self.failed { None } else { self.flush_job_up_to(grows_from) }
+    }
+
+    fn flush_job_up_to(&self, up_to: Offset) -> Option<FlushJob> {
+        (self.recovery_point < up_to).then(|| {
+            let concerned = |segment: &&Arc<Segment>| segment.size() > 0 && segment.base_offset() < up_to;
             // Also the one that ends there: it was closed, and its indexes got their last entries, since its batches were synced.
             let first = self.segments.partition_point(|segment| segment.base_offset() < self.recovery_point);
-            let segments = self.segments[first.saturating_sub(1)..].iter().filter(behind).cloned().collect();
-            FlushJob { segments, dir: self.dir.clone(), up_to: self.log_end }
+            let segments = self.segments[first.saturating_sub(1)..].iter().filter(concerned).cloned().collect();
+            FlushJob { segments, dir: self.dir.clone(), synced: Synced { up_to, cuts: self.cuts } }
         })
     }
 
-    /// Moves the recovery point to what [`FlushJob::run`] gave.
+    /// Moves the recovery point to what [`FlushJob::run`] gave; not where the log was cut since, for what is there now may have
+    /// been written behind the sync.
+    ///
+    /// After a failed sync the kernel forgets what it could not write, and a second sync would say that all is well. So the
+    /// log takes no more writes then until it was opened, and scanned, anew.
     ///
     /// # Errors
-    /// The epochs could not be written, or another sync has failed meanwhile; the recovery point stays.
-    pub fn flushed(&mut self, up_to: Offset, now: Timestamp) -> Result<(), StorageError> {
+    /// That of the job; the epochs could not be written, or another sync has failed meanwhile. The recovery point stays.
+    pub fn flushed(&mut self, ran: Result<Synced, StorageError>, now: Timestamp) -> Result<(), StorageError> {
+        self.failed |= matches!(ran, Err(StorageError::SyncFailed { .. }));
+        let Synced { up_to, cuts } = ran?;
         self.check_synced()?;
-        // A truncation since then took back some of it.
-        let up_to = up_to.min(self.log_end);
+        if cuts != self.cuts {
+            return Ok(());
+        }
         self.epochs.flush(self.handles.fs().as_ref(), &self.dir, Durability::Synced)?;
         self.recovery_point = self.recovery_point.max(up_to);
-        self.last_flush = now;
+        // Of the last segment as well.
+        if up_to > self.active_segment().base_offset() || up_to == self.log_end {
+            self.last_flush = now;
+        }
         Ok(())
     }
 
@@ -157,21 +193,9 @@ impl Log {
     pub fn flush(&mut self, now: Timestamp) -> Result<(), StorageError> {
         self.check_synced()?;
         match self.flush_job() {
-            Some(job) => match job.run() {
-                Ok(up_to) => self.flushed(up_to, now),
-                Err(error) => {
-                    self.flush_failed(&error);
-                    Err(error)
-                }
-            },
+            Some(job) => self.flushed(job.run(), now),
             None => Ok(()),
         }
-    }
-
-    /// Takes note that a flush failed: after a failed sync the kernel forgets what it could not write, and a second sync
-    /// would say that all is well. So the log takes no more writes until it was opened, and scanned, anew.
-    pub fn flush_failed(&mut self, error: &StorageError) {
-        self.failed |= matches!(error, StorageError::SyncFailed { .. });
     }
 
     /// Flushes if `flush.ms` is over.

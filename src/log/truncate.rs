@@ -105,6 +105,7 @@ impl Log {
     /// Brings producers, epochs and points back to how they were at `offset`, and shows the readers.
     fn forget_from(&mut self, offset: Offset, now: Timestamp) -> Result<(), StorageError> {
         self.epochs.truncate_from_end(offset);
+        self.cuts += 1;
         self.recovery_point = self.recovery_point.min(offset);
         self.cleaned_to = self.cleaned_to.clamp(self.log_start.min(offset), offset);
         self.snapshot_at = -1;

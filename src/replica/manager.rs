@@ -332,6 +332,19 @@ impl ReplicaManager {
         self.trash.empty(now);
     }
 
+    /// Syncs the segments that are closed, one log after the other and without holding it: recovery after a crash looks only
+    /// through what is not known to be safe. Apache Kafka does this behind each roll; by now the system has written most of
+    /// it by itself.
+    pub fn flush_closed(&self, now: Timestamp) {
+        for partition in self.all_open() {
+            let Some(job) = partition.with_log(|log| log.flush_closed_job()) else { continue };
+            let ran = job.run();
+            if let Err(error) = partition.with_log(|log| log.flushed(ran, now)) {
+                tracing::warn!(partition = %partition.id(), %error, "closed segments could not be synced");
+            }
+        }
+    }
+
     /// Writes down how far each log is safe, so that recovery after a crash begins there.
     pub fn checkpoint(&self) -> Result<(), StorageError> {
         let mut all = self.kept.lock();

@@ -57,6 +57,16 @@ def test_files_are_gone_after_their_delay(cluster: sl.Cluster) -> None:
     assert not list(cluster.data_dir.glob("flights*"))
 
 
+def test_what_is_closed_is_safe_soon_and_not_looked_through_after_a_crash(cluster: sl.Cluster) -> None:
+    cluster.create_topic("flights", segment_ms=HOUR)
+    send(cluster, "flights", (None, "old"))
+    cluster.clock.advance("2h")
+    send(cluster, "flights", (None, "new"))
+    assert (cluster.data_dir / "flights-0" / f"{1:020}.log").exists()
+    cluster.clock.advance("61s")  # log.flush.offset.checkpoint.interval.ms
+    assert "flights 0 1" in (cluster.data_dir / "recovery-point-offset-checkpoint").read_text().splitlines()
+
+
 def test_a_member_that_is_not_heard_of_is_out_and_the_others_share(cluster: sl.Cluster) -> None:
     cluster.create_topic("flights", partitions=2)
     settings = {"group_id": "g", "heartbeat_interval_ms": 50, "session_timeout_ms": 45_000}

@@ -8,7 +8,7 @@ use super::clients::{KEY, told};
 use super::commits::told_by;
 use super::{NODES, TOPIC, World};
 use crate::common::ids::{NodeId, Offset, ProducerId};
-use crate::record::batches;
+use crate::record::{BatchError, batches};
 use crate::replica::Partition;
 
 impl World {
@@ -122,9 +122,10 @@ fn values(partition: &Partition) -> Vec<String> {
         && !read.records.is_empty()
     {
         for batch in batches(&read.records) {
-            let batch = batch.unwrap();
-            for record in batch.body(1 << 20).unwrap().iter() {
-                let record = record.unwrap();
+            let batch = batch.unwrap_or_else(|error| unreadable(offset, &error));
+            let body = batch.body(1 << 20).unwrap_or_else(|error| unreadable(offset, &error));
+            for record in body.iter() {
+                let record = record.unwrap_or_else(|error| unreadable(offset, &error));
                 values.push(match record.key.unwrap() {
                     KEY => String::from_utf8(record.value.unwrap().to_vec()).unwrap(),
                     key => told_by(key, record.value),
@@ -134,6 +135,10 @@ fn values(partition: &Partition) -> Vec<String> {
         }
     }
     values
+}
+
+fn unreadable(offset: Offset, error: &BatchError) -> ! {
+    panic!("a log has not got what it says that it has behind {offset}: {error}")
 }
 
 /// Each idempotent producer's records up to `good`, once and in its order; from the first on that is still there.

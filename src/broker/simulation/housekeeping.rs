@@ -30,16 +30,21 @@ impl World {
 
     /// One of the things that a broker does from time to time.
     pub(super) fn keep_house(&mut self, id: NodeId) {
-        let (now, which, wrong) = (self.wall(id), self.one_of(4), self.wrong);
+        let (now, which, wrong) = (self.wall(id), self.one_of(5), self.wrong);
         let Some(partition) = self.partition(id) else { return };
         let manager = &self.up(id).unwrap().manager;
         let (what, done) = match which {
             0 if wrong == Wrong::TrustsWhatIsNotSynced => {
-                ("synced", partition.with_log(|log| log.flushed(log.log_end_offset(), now)))
+                let trusted = partition.with_log(|log| log.flush_job().map(|job| log.flushed(job.skip(), now)));
+                ("synced", trusted.unwrap_or(Ok(())))
             }
             0 => ("synced", partition.with_log(|log| log.flush(now))),
             1 => ("written down", manager.checkpoint()),
             2 => {
+                manager.flush_closed(now);
+                ("synced but for its last segment", Ok(()))
+            }
+            3 => {
                 manager.enforce_retention(now);
                 ("trimmed", Ok(()))
             }

@@ -40,6 +40,13 @@ impl Story {
         self.safe.push((self.fs.operations(), self.log.recovery_point()));
     }
 
+    fn flush_closed(&mut self) {
+        if let Some(job) = self.log.flush_closed_job() {
+            self.log.flushed(job.run(), NOW).unwrap();
+        }
+        self.safe.push((self.fs.operations(), self.log.recovery_point()));
+    }
+
     /// Opens what a crash behind `at` operations may leave.
     fn crash(&self, at: usize, seed: u64) -> (Log, RecoveryReport, Offset) {
         let image: SharedFs = Arc::new(self.fs.crash(at, &mut choices(seed)));
@@ -77,8 +84,10 @@ fn power_lost_at_any_write_leaves_a_prefix_that_holds_all_that_was_flushed() {
     let mut story = Story::new();
     for n in 0..80 {
         story.append(n);
-        if n % 9 == 4 {
-            story.flush();
+        match n % 18 {
+            4 => story.flush(),
+            13 => story.flush_closed(),
+            _ => {}
         }
     }
     assert!(story.log.segment_count() > 4);
@@ -97,6 +106,39 @@ fn power_lost_at_any_write_leaves_a_prefix_that_holds_all_that_was_flushed() {
         }
     }
     assert!(cut > 20 && lost > 100, "the crashes hurt: {cut} cuts, {lost} losses");
+}
+
+#[test]
+fn of_a_log_whose_closed_segments_were_synced_only_the_last_one_is_scanned() {
+    let mut story = Story::new();
+    for n in 0..80 {
+        story.append(n);
+    }
+    assert!(story.log.segment_count() > 4 && story.log.recovery_point() == 0);
+    story.flush_closed();
+    assert!((100..160).contains(&story.log.recovery_point()), "{}", story.log.recovery_point());
+    assert!(story.log.flush_closed_job().is_none() && story.log.flush_job().is_some());
+    for seed in 0..20 {
+        let (log, report, safe) = story.crash(story.fs.operations(), seed);
+        assert!(report.segments_scanned <= 1 && log.log_end_offset() >= safe, "seed {seed}: {report:?}");
+        assert_eq!(all(&log), story.expected[..log.log_end_offset() as usize], "seed {seed}");
+    }
+}
+
+#[test]
+fn what_was_cut_while_it_was_synced_is_not_taken_for_safe() {
+    let mut story = Story::new();
+    for n in 0..80 {
+        story.append(n);
+    }
+    let ran = story.log.flush_closed_job().unwrap().run();
+    story.log.truncate_to(20, NOW).unwrap();
+    story.expected.truncate(20);
+    for n in 100..170 {
+        story.append(n);
+    }
+    story.log.flushed(ran, NOW).unwrap();
+    assert!(story.log.recovery_point() <= 20);
 }
 
 #[test]

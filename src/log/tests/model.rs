@@ -10,17 +10,37 @@ use crate::log::fs::memory::{MemoryFs, choices};
 
 #[derive(Debug, Clone)]
 enum Step {
-    Append { records: usize, size: usize },
-    Follow { leap: i64 },
+    Append {
+        records: usize,
+        size: usize,
+    },
+    Follow {
+        leap: i64,
+    },
     Roll,
     Flush,
-    Truncate { part: usize },
-    DeleteRecords { part: usize },
-    Retain { bytes: u64 },
+    /// Of all but the last segment; meanwhile it is cut perhaps, and written to behind.
+    FlushClosed {
+        cut: Option<usize>,
+    },
+    Truncate {
+        part: usize,
+    },
+    DeleteRecords {
+        part: usize,
+    },
+    Retain {
+        bytes: u64,
+    },
     Close,
     Kill,
-    PowerLoss { seed: u64 },
-    Read { part: usize, max: usize },
+    PowerLoss {
+        seed: u64,
+    },
+    Read {
+        part: usize,
+        max: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -29,6 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0i64..50).prop_map(|leap| Step::Follow { leap }),
         1 => Just(Step::Roll),
         1 => Just(Step::Flush),
+        2 => prop::option::of(0usize..100).prop_map(|cut| Step::FlushClosed { cut }),
         1 => (0usize..100).prop_map(|part| Step::Truncate { part }),
         1 => (0usize..100).prop_map(|part| Step::DeleteRecords { part }),
         1 => (0u64..20_000).prop_map(|bytes| Step::Retain { bytes }),
@@ -94,6 +115,19 @@ impl Model {
             Step::Flush => {
                 self.log.flush(NOW).unwrap();
                 self.safe = self.log.recovery_point();
+            }
+            Step::FlushClosed { cut } => {
+                if let Some(job) = self.log.flush_closed_job() {
+                    let ran = job.run();
+                    if let Some(part) = cut {
+                        self.apply(Step::Truncate { part });
+                        self.apply(Step::Append { records: 3, size: 300 });
+                    }
+                    self.log.flushed(ran, NOW).unwrap();
+                    // Nobody counts on more.
+                    assert!(cut.is_some() || self.log.recovery_point() >= self.safe);
+                    self.safe = self.log.recovery_point();
+                }
             }
             Step::Truncate { part } => {
                 let to = self.at(part);

@@ -456,3 +456,18 @@ async fn a_log_that_is_cut_is_not_written_down_as_safe_any_more() {
     broker.manager.checkpoint().unwrap();
     assert_eq!(written(), 4);
 }
+
+#[tokio::test]
+async fn closed_segments_are_synced_and_written_down_as_safe() {
+    let (trio, partition) = follower();
+    let mut position = partition.begin_following(NOW).unwrap();
+    for offset in 1..10 {
+        position = partition.append_given(&position, given(stamped(batch("a"), offset, 0)), NOW).unwrap();
+        if offset == 6 {
+            partition.with_log(|log| log.roll(NOW)).unwrap();
+        }
+    }
+    let manager = &trio.brokers[&2].manager;
+    manager.flush_closed(NOW);
+    assert_eq!(partition.with_log(|log| log.recovery_point()), 7);
+}
