@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! a heartbeat comes        its session begins anew
-//! no heartbeat in time     the broker is fenced, and what it led goes to others; what waits in the sockets is read before
+//! no heartbeat in time     the broker is fenced, and what it led goes to others; what waits in the sockets is read before,
+//!                          and the time in which this controller stood still itself does not count
 //! its connection breaks    a hint: whoever stopped a process cleanly or with kill -9 leaves nobody who listens there, and
 //!                          then it is fenced at once. Where somebody does listen, or nobody answers at all, the link may
 //!                          be what broke: it is asked again until it is heard of, or its session is over.
@@ -36,12 +37,14 @@ const FENCING_REST: Duration = Duration::from_millis(100);
 /// How long after it was not certain that a broker is gone it is asked again, while it is not heard of.
 const PROBE_REST: Duration = Duration::from_millis(100);
 
-/// A controller that looks this much too late whether a session is over stood still itself (SIGSTOP, a debugger, a host that
-/// swaps), and the brokers' signs of life wait in its sockets.
-const STOOD_STILL: Duration = Duration::from_secs(1);
+/// A controller that wakes this much too late stood still itself (SIGSTOP, a debugger, a host that swaps), and the brokers'
+/// signs of life wait in its sockets.
+const STOOD_STILL: Duration = Duration::from_millis(50);
 
-/// For how long it has read its sockets before it believes that a session is over: it may have stood still for a session and
-/// less than [`STOOD_STILL`] more.
+/// What an operator wants to know of.
+const WORTH_A_LINE: Duration = Duration::from_secs(1);
+
+/// For how long it reads its sockets before it believes that a session is over.
 const AWAKE: Duration = Duration::from_millis(100);
 
 /// The sessions of the brokers, while this node is the active controller.
@@ -172,11 +175,11 @@ impl Broker {
             self.probe_soon(id);
         }
         loop {
-            let next = self.controlling.sessions.lock().next_deadline();
             let begun = self.socket_clock.monotonic();
+            let next = self.controlling.sessions.lock().next_look(begun);
             let due = async {
                 match next {
-                    Some(at) => self.socket_clock.sleep(at.saturating_sub(self.socket_clock.monotonic())).await,
+                    Some(at) => self.socket_clock.sleep(at.saturating_sub(begun)).await,
                     None => std::future::pending().await,
                 }
             };
@@ -184,30 +187,34 @@ impl Broker {
                 () = due => {}
                 () = self.controlling.deadline.notified() => {}
             }
-            let now = self.socket_clock.monotonic();
-            {
-                let mut sessions = self.controlling.sessions.lock();
-                // A deadline is looked at when it comes: one that is long over was slept through, unless it came while another
-                // broker was fenced.
-                let late = next.map_or(Duration::ZERO, |at| now.saturating_sub(at.max(begun)));
-                if late > STOOD_STILL {
-                    tracing::warn!(?late, "this controller stood still: the sessions of the brokers begin again");
-                    sessions.stood_still(now);
-                }
-                if sessions.next_deadline().is_none_or(|at| now < at) {
-                    continue;
-                }
-            }
-            self.socket_clock.sleep(AWAKE).await;
-            if self.socket_clock.monotonic().saturating_sub(now) > AWAKE + STOOD_STILL {
+            let now = self.woke(next);
+            if self.controlling.sessions.lock().next_deadline().is_none_or(|at| now < at) {
                 continue;
             }
+            self.socket_clock.sleep(AWAKE).await;
+            self.woke(Some(now + AWAKE));
             let expired = self.controlling.sessions.lock().take_expired(now);
             for id in expired {
                 tracing::warn!(broker = id, "a broker was not heard of within broker.session.timeout.ms: it is fenced");
-                self.fence(id).await;
+                let broker = self.clone();
+                // Beside this, which would take the time that it lasts for its own standing still.
+                self.shutdown.spawn(async move { broker.fence(id).await });
             }
         }
+    }
+
+    /// What was to sleep until `due` goes on, at the time that is returned; where that is much later, no session has run
+    /// meanwhile.
+    fn woke(&self, due: Option<Duration>) -> Duration {
+        let now = self.socket_clock.monotonic();
+        let late = due.map_or(Duration::ZERO, |due| now.saturating_sub(due));
+        if late >= STOOD_STILL {
+            self.controlling.sessions.lock().stood_still(late, now);
+        }
+        if late >= WORTH_A_LINE {
+            tracing::warn!(?late, "this controller stood still: the sessions of the brokers last longer by that");
+        }
+        now
     }
 
     /// A sign of life of a broker, on the connection that it came by.

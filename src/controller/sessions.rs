@@ -13,6 +13,9 @@ use std::time::Duration;
 
 use crate::common::ids::NodeId;
 
+/// How often the sessions are looked at while one lasts.
+const LOOKS: u32 = 16;
+
 /// The sessions of all brokers that are not fenced.
 #[derive(Debug, Default)]
 pub struct Sessions {
@@ -38,10 +41,10 @@ impl Sessions {
         }
     }
 
-    /// This controller stood still itself until `now`, and has not read yet what it was told meanwhile: all sessions begin
-    /// again.
-    pub fn stood_still(&mut self, now: Duration) {
-        self.heard.values_mut().for_each(|heard| *heard = now);
+    /// This controller stood still itself for so long, until `now`, and has not read yet what it was told meanwhile: that
+    /// time is not counted.
+    pub fn stood_still(&mut self, late: Duration, now: Duration) {
+        self.heard.values_mut().for_each(|heard| *heard = (*heard + late).min(now));
     }
 
     /// A sign of life.
@@ -81,6 +84,12 @@ impl Sessions {
         let over: Vec<NodeId> = self.heard.keys().copied().filter(|id| !self.is_alive(*id, now)).collect();
         over.iter().for_each(|id| self.end(*id));
         over
+    }
+
+    /// When to look at them next, at the latest: who stands still can tell by that how much too late it does. `None` while
+    /// there are none.
+    pub fn next_look(&self, now: Duration) -> Option<Duration> {
+        self.next_deadline().map(|at| at.min(now + self.timeout / LOOKS).max(now))
     }
 
     /// When the next session is over, if nothing is heard until then.
@@ -124,10 +133,31 @@ mod tests {
     #[test]
     fn nobodys_session_runs_while_the_controller_stands_still() {
         let mut sessions = Sessions::default();
-        sessions.begin([1], 9 * SECOND, 100 * SECOND);
-        sessions.stood_still(120 * SECOND);
+        sessions.begin([1, 2], 9 * SECOND, 100 * SECOND);
+        sessions.heard(2, 104 * SECOND);
+        sessions.stood_still(20 * SECOND, 125 * SECOND);
         assert!(sessions.take_expired(128 * SECOND).is_empty());
         assert_eq!(sessions.take_expired(129 * SECOND), [1]);
+        assert_eq!(sessions.take_expired(133 * SECOND), [2]);
+    }
+
+    #[test]
+    fn who_was_heard_of_after_the_controller_woke_is_not_heard_of_in_future() {
+        let mut sessions = Sessions::default();
+        sessions.begin([1], 9 * SECOND, 100 * SECOND);
+        sessions.heard(1, 120 * SECOND);
+        sessions.stood_still(20 * SECOND, 121 * SECOND);
+        assert_eq!(sessions.next_deadline(), Some(130 * SECOND));
+    }
+
+    #[test]
+    fn sessions_are_looked_at_often_and_when_one_is_over() {
+        let mut sessions = Sessions::default();
+        assert_eq!(sessions.next_look(SECOND), None);
+        sessions.begin([1], 16 * SECOND, 100 * SECOND);
+        assert_eq!(sessions.next_look(100 * SECOND), Some(101 * SECOND));
+        assert_eq!(sessions.next_look(115 * SECOND + SECOND / 2), Some(116 * SECOND));
+        assert_eq!(sessions.next_look(120 * SECOND), Some(120 * SECOND));
     }
 
     #[test]
