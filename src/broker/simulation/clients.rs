@@ -6,9 +6,11 @@
 //!
 //! A snapshot keeps the last batch of each producer, as Apache Kafka's does, and one is written at each stop and with each new
 //! segment. So a broker that began from one does not know the four batches before that: where one of them was not acknowledged
-//! and comes again, it is refused, and its producer is told so. It is in the log once all the same.
+//! and comes again, it is refused, and its producer is told so. It is in the log once all the same, and the producer waits for
+//! it no longer; but nobody has acknowledged it, so that the next leader may lack it, and then it is sent again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,6 +34,8 @@ pub(super) struct Producer {
     next: i32,
     /// What is not acknowledged.
     queue: VecDeque<Sent>,
+    /// What is not waited for any longer, and not acknowledged, for a leader said that it has it.
+    had: BTreeSet<i32>,
     /// Whom it talks to.
     leader: Option<NodeId>,
 }
@@ -50,7 +54,7 @@ struct UnderWay {
 
 impl Producer {
     pub(super) fn new(id: ProducerId) -> Producer {
-        Producer { id, next: 0, queue: VecDeque::new(), leader: None }
+        Producer { id, next: 0, queue: VecDeque::new(), had: BTreeSet::new(), leader: None }
     }
 
     fn batch(&self, sequence: i32, now: Timestamp) -> Bytes {
@@ -69,6 +73,20 @@ impl Producer {
         }
         self.queue.iter_mut().for_each(|sent| sent.under_way = None);
         self.leader = None;
+    }
+
+    /// What a log holds before a record that is acknowledged is as safe as that.
+    fn is_acknowledged(&mut self, sequence: i32) {
+        self.had = self.had.split_off(&sequence);
+    }
+
+    /// A leader lacks what another one had: tells whether all of that may be so, and sends it again then.
+    fn sends_again(&mut self, lacking: Range<i32>) -> bool {
+        let may_be = !lacking.is_empty() && lacking.clone().all(|sequence| self.had.remove(&sequence));
+        if may_be {
+            lacking.rev().for_each(|sequence| self.queue.push_front(Sent { sequence, under_way: None }));
+        }
+        may_be
     }
 
     /// A broker is gone.
@@ -135,12 +153,13 @@ impl World {
             }
             Ok((appended, None)) => {
                 producer.queue.remove(place);
+                producer.is_acknowledged(sequence);
                 self.acknowledge(appended.first_offset, value(id, sequence));
             }
             Err(WriteError::Log(AppendError::Storage(error))) => self.stop_on(node, &error),
             Err(WriteError::Log(AppendError::OutOfOrderSequence { expected, .. })) => {
                 producer.give_up();
-                if place > 0 || !self.truly_leads(node) {
+                if place > 0 || !self.truly_leads(node) || self.producers[which].sends_again(expected..sequence) {
                     return;
                 }
                 // All before the first that it waits for was acknowledged, and whoever leads must know that.
@@ -150,6 +169,7 @@ impl World {
                 );
                 let producer = &mut self.producers[which];
                 producer.queue.retain(|sent| sent.sequence >= expected);
+                producer.had.extend(sequence..expected);
                 producer.next = producer.next.max(expected);
                 self.tell(|| {
                     format!("producer {id} is told that {sequence} is out of order, and goes on at {expected}")
@@ -199,7 +219,7 @@ impl World {
                 match way.partition.replicated(way.append) {
                     None => true,
                     Some(Ok(())) => {
-                        done.push((way.offset, value(id, sent.sequence)));
+                        done.push((way.offset, sent.sequence));
                         false
                     }
                     Some(Err(_)) => {
@@ -211,7 +231,10 @@ impl World {
             if refused {
                 producer.give_up();
             }
-            done.into_iter().for_each(|(offset, value)| self.acknowledge(offset, value));
+            for (offset, sequence) in done {
+                self.producers[which].is_acknowledged(sequence);
+                self.acknowledge(offset, value(id, sequence));
+            }
         }
     }
 
