@@ -1,8 +1,8 @@
 //! Segments begin and end here, are made safe, and closed.
 //!
 //! A new segment begins when the last one would grow past `segment.bytes`, is older than `segment.ms` (in a compacted log
-//! than `max.compaction.lag.ms` too), has a full index, or cannot express the next offset. The old one gets its last time entry, and the producers are written down as they
-//! are where the new one begins.
+//! than `max.compaction.lag.ms` too), has a full index, or cannot express the next offset. The old one gets its last time
+//! entry, and the producers are written down as they are where the new one begins.
 //!
 //! Crash: nothing is made safe by a roll; the recovery point moves only when a flush has synced batches, indexes, epochs
 //! and names up to it, in that order. What is behind it is scanned when the log is opened. So that this is never much, who
@@ -41,7 +41,7 @@ impl FlushJob {
     /// [`StorageError::SyncFailed`] where batches may be lost; others leave them where they are, to be synced again.
     pub fn run(self) -> Result<Synced, StorageError> {
         for segment in &self.segments {
-            segment.sync().map_err(|source| StorageError::SyncFailed { path: segment.path(), source })?;
+            segment.sync()?;
             segment.flush_around(&self.dir).map_err(StorageError::io("syncing what belongs to", &segment.path()))?;
         }
         Ok(self.synced)

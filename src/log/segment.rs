@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::error::StorageError;
 use super::fs::handles::{Handle, Handles};
 use super::fs::{Durability, OpenMode, remove_if_there};
 use super::index_file::IndexFile;
@@ -361,12 +362,16 @@ impl Segment {
     }
 
     /// Makes the batches safe.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        match self.log.reader() {
+    ///
+    /// # Errors
+    /// [`StorageError::SyncFailed`] where they may be lost. One that could not be opened is as it was.
+    pub(crate) fn sync(&self) -> Result<(), StorageError> {
+        let file = match self.log.reader() {
             // Never written, or removed while the flush waited.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            file => file?.sync(),
-        }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => file.map_err(StorageError::io("opening", &self.path()))?,
+        };
+        file.sync().map_err(|source| StorageError::SyncFailed { path: self.path(), source })
     }
 
     /// Makes the indexes and the names safe.
