@@ -15,7 +15,7 @@ from cluster_load import PATIENCE, QUIET, Three, create, leader, parts
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from measures import LOAD, Figures, Sizes, told
-from process import give_room, raise_file_limit, touch_memory
+from process import busy_seconds, give_room, raise_file_limit, touch_memory
 
 import strandline as sl
 from support.nodes import Nodes
@@ -163,7 +163,9 @@ def catching_up(folder: Path, sizes: Sizes) -> Figures:
         copied = copy_rate(nodes.all[0].data_dir / "missed-0", folder / "copy")
         touch_memory(folder / "hole")
         late.spawn()
+        worked = busy_seconds()
         figures = {"three plain copy": copied, "three catch up": sizes.log * 1024 / 1e6 / until(caught_up)}
+        figures["three catch up cpu"] = (busy_seconds() - worked) / (sizes.log * 1024 / 1e9)
         took: list[float] = []
 
         def beside(count: int, *most: int) -> float:
@@ -176,12 +178,18 @@ def catching_up(folder: Path, sizes: Sizes) -> Figures:
         # The disk has to hold all of it three times, besides what was there before.
         rate = beside(sizes.log // 2)
         os.sync()
-        # It lasts as long.
-        alone = load(lambda: time.sleep(took[0]))
+
+        def wait_as_long() -> None:
+            worked = busy_seconds()
+            time.sleep(took[0])
+            figures["three live cores"] = (busy_seconds() - worked) / took[0]
+
+        alone = load(wait_as_long)
         asked = int(alone / 2)
         half = beside(sizes.log // 4, asked)
         return figures | {
             "three live alone": alone,
+            "three live cpu": figures["three live cores"] / alone * 1e3,
             "three live cost": (1 - rate / alone) * 100,
             "three catch up beside": sizes.log // 2 * 1024 / 1e6 / took[0],
             "three half cost": (1 - half / asked) * 100,
