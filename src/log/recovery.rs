@@ -36,7 +36,7 @@ impl Log {
     /// # Errors
     /// The file system's; damage is mended.
     pub fn open(options: LogOptions) -> Result<(Log, RecoveryReport), StorageError> {
-        Opening { report: RecoveryReport::default(), options, snapshot_at: -1 }.open()
+        Opening { report: RecoveryReport::default(), options, snapshot_at: -1, is_new: false }.open()
     }
 }
 
@@ -44,6 +44,7 @@ struct Opening {
     options: LogOptions,
     report: RecoveryReport,
     snapshot_at: Offset,
+    is_new: bool,
 }
 
 impl Opening {
@@ -136,6 +137,8 @@ impl Opening {
             log_start,
             log_end,
             recovery_point: if clean { log_end } else { recovery_point.min(log_end) },
+            // What was removed before an unclean stop may have been so in memory alone.
+            unsynced_names: !clean && !self.is_new,
             cuts: 0,
             last_flush: now,
             failed: false,
@@ -155,6 +158,7 @@ impl Opening {
         let entries = match self.fs().list(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.fs().create_dir_all(dir).map_err(StorageError::io("making", dir))?;
+                self.is_new = true;
                 return Ok(Vec::new());
             }
             entries => entries.map_err(StorageError::io("listing", dir))?,

@@ -207,6 +207,11 @@ impl Log {
         if due { self.flush(now) } else { Ok(()) }
     }
 
+    /// Whether there is something to sync when it is closed.
+    pub fn is_unsynced(&self) -> bool {
+        self.recovery_point < self.log_end || self.unsynced_names
+    }
+
     /// Closes the log: all is made safe, indexes and producers are written down, files are closed. The caller writes the
     /// checkpoints and, once all logs are closed, the clean-shutdown file. Reads go on; writes are refused.
     ///
@@ -229,6 +234,7 @@ impl Log {
     pub fn closed_safely(&mut self) {
         if self.closed && !self.failed {
             self.recovery_point = self.log_end;
+            self.unsynced_names = false;
         }
     }
 
@@ -240,6 +246,10 @@ impl Log {
         }
         if durability == Durability::Synced {
             self.flush(now)?;
+            if self.unsynced_names {
+                self.handles.fs().sync_dir(&self.dir).map_err(StorageError::io("syncing", &self.dir))?;
+                self.unsynced_names = false;
+            }
         }
         // An empty log that never held anything has nothing to say: ten thousand of them close in no time.
         if self.log_end > 0 {

@@ -371,7 +371,7 @@ impl ReplicaManager {
         self.trash.empty(Timestamp::MAX);
         let mut failed = None;
         let all = self.all_open();
-        let unsafe_ones = all.iter().filter(|partition| partition.with_log(|log| log.flush_job().is_some())).count();
+        let unsafe_ones = all.iter().filter(|partition| partition.with_log(|log| log.is_unsynced())).count();
         let at_once = unsafe_ones > MOST_SYNCED_ALONE;
         for partition in &all {
             let closed = partition.with_log(|log| if at_once { log.close_unsynced(now) } else { log.close(now) });

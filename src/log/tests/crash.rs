@@ -185,6 +185,30 @@ fn a_closed_log_is_whole_without_a_scan_wherever_power_is_lost_later() {
 }
 
 #[test]
+fn what_was_removed_before_a_kill_does_not_come_back_behind_a_clean_stop() {
+    let mut emptied = 0;
+    for step in 0..12 {
+        let mut story = Story::new();
+        story.append(1);
+        let at = story.fs.operations() + step;
+        story.fs.fail_at(Some(Fault { at, kind: io::ErrorKind::StorageFull, stays: true, written: 0 }));
+        let _ = story.log.truncate_fully_and_start_at(0, NOW);
+        story.fs.fail_at(None);
+        let shared: SharedFs = Arc::new(story.fs.clone());
+        let (mut log, _) = open(&shared, small());
+        let left = all(&log);
+        emptied += usize::from(left.is_empty());
+        log.close(NOW).unwrap();
+        for seed in 0..50 {
+            let image: SharedFs = Arc::new(story.fs.crash(story.fs.operations(), &mut choices(seed)));
+            let options = LogOptions { clean: true, ..options(&image, "/flights-0", small()) };
+            assert_eq!(all(&Log::open(options).unwrap().0), left, "step {step}, seed {seed}");
+        }
+    }
+    assert!(emptied > 0);
+}
+
+#[test]
 fn epochs_and_producers_of_a_closed_log_are_safe_wherever_power_is_lost_later() {
     for killed_before in [false, true] {
         let mut story = Story::new();
