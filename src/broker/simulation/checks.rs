@@ -36,7 +36,7 @@ impl World {
             assert!(*start <= deleted, "{id} has not got what lies before {start}, and only {deleted} was deleted");
             // One that leads no more, and has not heard of it, takes anything of a producer that it does not know.
             let good = if self.truly_leads(*id) { *end } else { log.mark };
-            check_sequences(log, good);
+            self.check_sequences(log, good);
         }
         for one in &logs {
             for other in &logs {
@@ -90,6 +90,28 @@ impl World {
             && all.iter().all(|it| it.high_watermark() == all[0].log_end_offset())
             && !self.messages.iter().any(|message| matches!(message, Message::Wish { .. }))
     }
+
+    /// Each idempotent producer's records up to `good`, once and in its order; from the first on that is still there, and but
+    /// for what it no longer waited for.
+    fn check_sequences(&self, log: &Held, good: Offset) {
+        let mut next: BTreeMap<ProducerId, i32> = BTreeMap::new();
+        for (producer, sequence) in log.records(&(log.start..good)).iter().map(|value| told(value)) {
+            if producer < 0 {
+                continue;
+            }
+            let first = if log.start == 0 { 0 } else { sequence };
+            let next = next.entry(producer).or_insert(first);
+            while *next < sequence && self.no_longer_waited_for(producer, *next) {
+                *next += 1;
+            }
+            assert_eq!(*next, sequence, "{} has another record of producer {producer} than the next", log.id);
+            *next += 1;
+        }
+    }
+
+    fn no_longer_waited_for(&self, producer: ProducerId, sequence: i32) -> bool {
+        self.producers.iter().any(|known| known.id == producer && known.had.contains(&sequence))
+    }
 }
 
 /// What a broker holds.
@@ -139,20 +161,6 @@ fn values(partition: &Partition) -> Vec<String> {
 
 fn unreadable(offset: Offset, error: &BatchError) -> ! {
     panic!("a log has not got what it says that it has behind {offset}: {error}")
-}
-
-/// Each idempotent producer's records up to `good`, once and in its order; from the first on that is still there.
-fn check_sequences(log: &Held, good: Offset) {
-    let mut next: BTreeMap<ProducerId, i32> = BTreeMap::new();
-    for (producer, sequence) in log.records(&(log.start..good)).iter().map(|value| told(value)) {
-        if producer < 0 {
-            continue;
-        }
-        let first = if log.start == 0 { 0 } else { sequence };
-        let next = next.entry(producer).or_insert(first);
-        assert_eq!(*next, sequence, "{} has another record of producer {producer} than the next", log.id);
-        *next += 1;
-    }
 }
 
 /// Where the records of these offsets lie behind each other.

@@ -7,7 +7,8 @@
 //! A snapshot keeps the last batch of each producer, as Apache Kafka's does, and one is written at each stop and with each new
 //! segment. So a broker that began from one does not know the four batches before that: where one of them was not acknowledged
 //! and comes again, it is refused, and its producer is told so. It is in the log once all the same, and the producer waits for
-//! it no longer; but nobody has acknowledged it, so that the next leader may lack it, and then it is sent again.
+//! it no longer; but nobody has acknowledged it, so that the next leader may lack it. One that knows of the producer says so, and
+//! it is sent again; one that does not takes what comes, as Apache Kafka's does.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
@@ -35,7 +36,7 @@ pub(super) struct Producer {
     /// What is not acknowledged.
     queue: VecDeque<Sent>,
     /// What is not waited for any longer, and not acknowledged, for a leader said that it has it.
-    had: BTreeSet<i32>,
+    pub(super) had: BTreeSet<i32>,
     /// Whom it talks to.
     leader: Option<NodeId>,
 }
@@ -73,11 +74,6 @@ impl Producer {
         }
         self.queue.iter_mut().for_each(|sent| sent.under_way = None);
         self.leader = None;
-    }
-
-    /// What a log holds before a record that is acknowledged is as safe as that.
-    fn is_acknowledged(&mut self, sequence: i32) {
-        self.had = self.had.split_off(&sequence);
     }
 
     /// A leader lacks what another one had: tells whether all of that may be so, and sends it again then.
@@ -153,7 +149,6 @@ impl World {
             }
             Ok((appended, None)) => {
                 producer.queue.remove(place);
-                producer.is_acknowledged(sequence);
                 self.acknowledge(appended.first_offset, value(id, sequence));
             }
             Err(WriteError::Log(AppendError::Storage(error))) => self.stop_on(node, &error),
@@ -219,7 +214,7 @@ impl World {
                 match way.partition.replicated(way.append) {
                     None => true,
                     Some(Ok(())) => {
-                        done.push((way.offset, sent.sequence));
+                        done.push((way.offset, value(id, sent.sequence)));
                         false
                     }
                     Some(Err(_)) => {
@@ -231,10 +226,7 @@ impl World {
             if refused {
                 producer.give_up();
             }
-            for (offset, sequence) in done {
-                self.producers[which].is_acknowledged(sequence);
-                self.acknowledge(offset, value(id, sequence));
-            }
+            done.into_iter().for_each(|(offset, value)| self.acknowledge(offset, value));
         }
     }
 
