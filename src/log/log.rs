@@ -40,8 +40,9 @@ pub struct Log {
     pub(super) log_end: Offset,
     /// All before it is safe.
     pub(super) recovery_point: Offset,
-    /// Whether a name may be gone that a loss of power would bring back: who trusts a log that was closed looks at none.
-    pub(super) unsynced_names: bool,
+    /// Whether something may be gone that a loss of power would bring back, a name or the end of a file: who trusts a log that
+    /// was closed looks at none.
+    pub(super) unsynced_removal: bool,
     /// How often it was cut since it was opened.
     pub(super) cuts: u64,
     pub(super) last_flush: Timestamp,

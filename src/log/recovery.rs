@@ -137,8 +137,8 @@ impl Opening {
             log_start,
             log_end,
             recovery_point: if clean { log_end } else { recovery_point.min(log_end) },
-            // What was removed before an unclean stop may have been so in memory alone.
-            unsynced_names: !clean && !self.is_new,
+            // What was removed, or cut off, before an unclean stop may have been so in memory alone.
+            unsynced_removal: !clean && !self.is_new,
             cuts: 0,
             last_flush: now,
             failed: false,

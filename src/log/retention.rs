@@ -129,7 +129,7 @@ impl Log {
 
     fn remove_first(&mut self, removed: &mut RemovedSegments) -> Result<(), StorageError> {
         let segment = Arc::clone(&self.segments[0]);
-        self.unsynced_names = true;
+        self.unsynced_removal = true;
         segment.add_suffix(".deleted").map_err(StorageError::io("renaming", &segment.path()))?;
         let base = segment.base_offset();
         removed.extra.push(producer_snapshot::path(&self.dir, base));

@@ -209,7 +209,7 @@ impl Log {
 
     /// Whether there is something to sync when it is closed.
     pub fn is_unsynced(&self) -> bool {
-        self.recovery_point < self.log_end || self.unsynced_names
+        self.recovery_point < self.log_end || self.unsynced_removal
     }
 
     /// Closes the log: all is made safe, indexes and producers are written down, files are closed. The caller writes the
@@ -234,7 +234,7 @@ impl Log {
     pub fn closed_safely(&mut self) {
         if self.closed && !self.failed {
             self.recovery_point = self.log_end;
-            self.unsynced_names = false;
+            self.unsynced_removal = false;
         }
     }
 
@@ -246,9 +246,10 @@ impl Log {
         }
         if durability == Durability::Synced {
             self.flush(now)?;
-            if self.unsynced_names {
+            if self.unsynced_removal {
+                segment.sync().inspect_err(|_| self.failed = true)?;
                 self.handles.fs().sync_dir(&self.dir).map_err(StorageError::io("syncing", &self.dir))?;
-                self.unsynced_names = false;
+                self.unsynced_removal = false;
             }
         }
         // An empty log that never held anything has nothing to say: ten thousand of them close in no time.

@@ -37,7 +37,7 @@ impl Log {
     }
 
     fn cut(&mut self, offset: Offset, now: Timestamp) -> Result<(), StorageError> {
-        self.unsynced_names = true;
+        self.unsynced_removal = true;
         while self.segments.len() > 1 && self.active_segment().base_offset() >= offset {
             let segment = Arc::clone(self.active_segment());
             self.segments.pop();
@@ -86,7 +86,7 @@ impl Log {
     /// The log takes no more writes then, and is to be opened anew.
     pub fn truncate_fully_and_start_at(&mut self, offset: Offset, now: Timestamp) -> Result<(), StorageError> {
         self.mend()?;
-        self.unsynced_names = true;
+        self.unsynced_removal = true;
         while let Some(segment) = self.segments.pop() {
             let removed = segment.remove_all(self.handles.fs().as_ref(), &self.dir);
             if let Err(source) = removed {

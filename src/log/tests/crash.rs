@@ -1,9 +1,11 @@
 //! Power is lost at each write; the disk fails at each write.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use crate::log::fs::OpenMode;
 use crate::log::fs::memory::{Fault, MemoryFs, choices};
 use crate::log::{AppendError, Origin};
 use crate::record::EndTxnMarker;
@@ -22,7 +24,7 @@ impl Story {
         let fs = MemoryFs::new();
         let shared: SharedFs = Arc::new(fs.clone());
         // As a log dir would have it.
-        shared.create_dir_all(std::path::Path::new("/")).unwrap();
+        shared.create_dir_all(Path::new("/")).unwrap();
         let (log, _) = open(&shared, small());
         Story { fs, log, expected: Vec::new(), safe: vec![(0, 0)] }
     }
@@ -206,6 +208,39 @@ fn what_was_removed_before_a_kill_does_not_come_back_behind_a_clean_stop() {
         }
     }
     assert!(emptied > 0);
+}
+
+#[test]
+fn what_was_cut_off_before_a_kill_does_not_come_back_behind_a_clean_stop() {
+    let mut cut_before = 0;
+    for step in 0..20 {
+        let mut story = Story::new();
+        for n in 0..70 {
+            story.append(n);
+        }
+        story.flush_closed();
+        let base = story.log.recovery_point();
+        let shared: SharedFs = Arc::new(story.fs.clone());
+        let last = shared.open(Path::new(&format!("/flights-0/{base:020}.log")), OpenMode::Create).unwrap();
+        last.write_at(40, &mut [io::IoSlice::new(b"damaged")]).unwrap();
+        last.sync().unwrap();
+        let opening = || LogOptions { recovery_point: base, ..options(&shared, "/flights-0", small()) };
+        let at = story.fs.operations() + step;
+        story.fs.fail_at(Some(Fault { at, kind: io::ErrorKind::StorageFull, stays: true, written: 0 }));
+        let failed = Log::open(opening()).is_err();
+        story.fs.fail_at(None);
+        let (mut log, report) = Log::open(opening()).unwrap();
+        cut_before += usize::from(failed && report.truncated_at.is_none());
+        assert_eq!(log.log_end_offset(), base);
+        let left = all(&log);
+        log.close(NOW).unwrap();
+        for seed in 0..50 {
+            let image: SharedFs = Arc::new(story.fs.crash(story.fs.operations(), &mut choices(seed)));
+            let log = Log::open(LogOptions { clean: true, ..options(&image, "/flights-0", small()) }).unwrap().0;
+            assert_eq!((log.log_end_offset(), all(&log)), (base, left.clone()), "step {step}, seed {seed}");
+        }
+    }
+    assert!(cut_before > 0);
 }
 
 #[test]
