@@ -264,6 +264,7 @@ impl Log {
         }
         segment.write(&mut parts).map_err(|failure| {
             self.torn = failure.broken;
+            self.unsynced_removal = true;
             StorageError::io("appending to", &segment.path())(failure.source)
         })?;
 

@@ -329,6 +329,24 @@ fn epochs_of_what_was_flushed_are_safe() {
 }
 
 #[test]
+fn what_a_failed_write_left_does_not_come_back_behind_a_clean_stop() {
+    for written in [1, 30, 60, 90] {
+        let mut story = Story::new();
+        story.append(0);
+        story.flush();
+        let kind = io::ErrorKind::StorageFull;
+        story.fs.fail_at(Some(Fault { at: story.fs.operations(), kind, stays: false, written }));
+        assert!(story.log.append_as_leader(batch(&["a", "b"]), 0, NOW).is_err());
+        story.log.close(NOW).unwrap();
+        for seed in 0..50 {
+            let image: SharedFs = Arc::new(story.fs.crash(story.fs.operations(), &mut choices(seed)));
+            let log = Log::open(LogOptions { clean: true, ..options(&image, "/flights-0", small()) }).unwrap().0;
+            assert_eq!((log.log_end_offset(), all(&log)), (2, story.expected.clone()), "{written} bytes, seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn a_write_that_fails_half_way_is_taken_back_and_the_log_goes_on() {
     for written in [0, 1, 60, 100] {
         let mut story = Story::new();
