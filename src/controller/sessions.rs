@@ -19,37 +19,48 @@ const LOOKS: u32 = 16;
 /// The sessions of all brokers that are not fenced.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    heard: BTreeMap<NodeId, Duration>,
+    alive: BTreeMap<NodeId, Session>,
     /// Those whose connection broke since they were last heard of.
     broken: BTreeSet<NodeId>,
     timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Session {
+    /// When its last sign of life came.
+    heard: Duration,
+    /// When it is over.
+    ends: Duration,
 }
 
 impl Sessions {
     /// Takes office at `now`: these brokers are not fenced, and have `timeout` to be heard of.
     pub fn begin(&mut self, brokers: impl IntoIterator<Item = NodeId>, timeout: Duration, now: Duration) {
         self.timeout = timeout;
-        self.heard = brokers.into_iter().map(|id| (id, now)).collect();
+        self.alive = brokers.into_iter().map(|id| (id, Session { heard: now, ends: now + timeout })).collect();
         self.broken.clear();
     }
 
     /// One of them was last heard of before that. As it could tell nobody of itself meanwhile, half a session is left to it in
     /// any case.
     pub fn silent_for(&mut self, id: NodeId, silent: Duration) {
-        if let Some(heard) = self.heard.get_mut(&id) {
-            *heard = heard.saturating_sub(silent.min(self.timeout / 2));
+        if let Some(session) = self.alive.get_mut(&id) {
+            let silent = silent.min(self.timeout / 2);
+            session.heard = session.heard.saturating_sub(silent);
+            session.ends = session.ends.saturating_sub(silent);
         }
     }
 
     /// This controller stood still itself for so long, until `now`, and has not read yet what it was told meanwhile: that
-    /// time is not counted.
+    /// time is not counted. Nobody was heard of by that.
     pub fn stood_still(&mut self, late: Duration, now: Duration) {
-        self.heard.values_mut().for_each(|heard| *heard = (*heard + late).min(now));
+        let latest = now + self.timeout;
+        self.alive.values_mut().for_each(|session| session.ends = (session.ends + late).min(latest));
     }
 
     /// A sign of life.
     pub fn heard(&mut self, id: NodeId, now: Duration) {
-        self.heard.insert(id, now);
+        self.alive.insert(id, Session { heard: now, ends: now + self.timeout });
         self.broken.remove(&id);
     }
 
@@ -60,13 +71,13 @@ impl Sessions {
 
     /// The broker is gone, or fenced: nobody waits for it.
     pub fn end(&mut self, id: NodeId) {
-        self.heard.remove(&id);
+        self.alive.remove(&id);
         self.broken.remove(&id);
     }
 
     /// Whether it has a session, but was not heard of after `at`.
     pub fn is_silent_since(&self, id: NodeId, at: Duration) -> bool {
-        self.heard.get(&id).is_some_and(|heard| *heard <= at)
+        self.alive.get(&id).is_some_and(|session| session.heard <= at)
     }
 
     /// Whether another start of the broker must wait: this one lives, as far as is known, and has its connection.
@@ -76,12 +87,12 @@ impl Sessions {
 
     /// Whether the broker was heard of within its session.
     pub fn is_alive(&self, id: NodeId, now: Duration) -> bool {
-        self.heard.get(&id).is_some_and(|heard| now < *heard + self.timeout)
+        self.alive.get(&id).is_some_and(|session| now < session.ends)
     }
 
     /// The brokers whose session is over; they have none any more.
     pub fn take_expired(&mut self, now: Duration) -> Vec<NodeId> {
-        let over: Vec<NodeId> = self.heard.keys().copied().filter(|id| !self.is_alive(*id, now)).collect();
+        let over: Vec<NodeId> = self.alive.keys().copied().filter(|id| !self.is_alive(*id, now)).collect();
         over.iter().for_each(|id| self.end(*id));
         over
     }
@@ -94,7 +105,7 @@ impl Sessions {
 
     /// When the next session is over, if nothing is heard until then.
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.heard.values().min().map(|heard| *heard + self.timeout)
+        self.alive.values().map(|session| session.ends).min()
     }
 }
 
@@ -139,6 +150,14 @@ mod tests {
         assert!(sessions.take_expired(128 * SECOND).is_empty());
         assert_eq!(sessions.take_expired(129 * SECOND), [1]);
         assert_eq!(sessions.take_expired(133 * SECOND), [2]);
+    }
+
+    #[test]
+    fn a_controller_that_stood_still_has_heard_of_nobody_by_that() {
+        let mut sessions = Sessions::default();
+        sessions.begin([1], 9 * SECOND, 100 * SECOND);
+        sessions.stood_still(5 * SECOND, 106 * SECOND);
+        assert!(sessions.is_silent_since(1, 101 * SECOND) && sessions.is_alive(1, 113 * SECOND));
     }
 
     #[test]
