@@ -458,7 +458,7 @@ async fn a_log_that_is_cut_is_not_written_down_as_safe_any_more() {
 }
 
 #[tokio::test]
-async fn closed_segments_are_synced_and_written_down_as_safe() {
+async fn closed_segments_are_synced() {
     let (trio, partition) = follower();
     let mut position = partition.begin_following(NOW).unwrap();
     for offset in 1..10 {
