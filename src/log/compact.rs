@@ -169,6 +169,9 @@ impl Log {
             remove_if_there(self.handles.fs().as_ref(), path).map_err(StorageError::io("removing", path))?;
             return Ok(None);
         };
+        if self.active_segment().size() == 0 {
+            self.make_active_file()?;
+        }
         let segment = self.swap(&cleaned).inspect_err(|_| self.failed = true)?;
         self.segments.splice(range, [Arc::new(segment)]);
         self.publish_segments();

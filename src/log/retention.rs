@@ -7,7 +7,8 @@
 //! Crash: names change oldest first, so what is left is a log without its begin; `.deleted` files go when it is opened. The log
 //! start offset may go back to the one that was written down, as far as there are segments, and deleted records are there again.
 //! So the epochs go with the segments that hold them: a leader that knew them no more would take its followers' logs for right
-//! up to where its own epochs begin.
+//! up to where its own epochs begin. Where all is too old, an empty file's name tells where the log ends, and is safe before
+//! the first of the others changes. The recovery point stays at what goes unsynced until a flush has made it safe that it is gone.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -102,6 +103,8 @@ impl Log {
             excess = excess.saturating_sub(segment.size());
             if self.segments.len() == 1 {
                 self.roll(now)?;
+                // The name that tells where the log ends, before those go that told it so far.
+                self.sync_names()?;
             }
             self.remove_first(&mut removed)?;
         }
@@ -129,7 +132,6 @@ impl Log {
 
     fn remove_first(&mut self, removed: &mut RemovedSegments) -> Result<(), StorageError> {
         let segment = Arc::clone(&self.segments[0]);
-        self.unsynced_removal = true;
         segment.add_suffix(".deleted").map_err(StorageError::io("renaming", &segment.path()))?;
         let base = segment.base_offset();
         removed.extra.push(producer_snapshot::path(&self.dir, base));
@@ -139,8 +141,6 @@ impl Log {
         let first = self.segments[0].base_offset();
         self.log_start = self.log_start.max(first);
         self.cleaned_to = self.cleaned_to.max(self.log_start);
-        // What began before is gone: nothing needs to be synced for it.
-        self.recovery_point = self.recovery_point.max(first.min(self.log_end));
         self.epochs.truncate_from_start(first);
         self.shared.aborted.write().retain(|txn| txn.last_offset >= first);
         self.publish_segments();

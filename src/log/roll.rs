@@ -8,11 +8,12 @@
 //! and names up to it, in that order. What is behind it is scanned when the log is opened. So that this is never much, who
 //! keeps the log has closed segments flushed now and then ([`Log::flush_closed_job`]), as Apache Kafka does behind each roll.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::StorageError;
-use super::fs::{Durability, replace_file};
+use super::fs::handles::Handles;
+use super::fs::{Durability, FileSystem, replace_file};
 use super::log::{Active, Log};
 use super::producer_snapshot;
 use super::segment::Segment;
@@ -22,7 +23,10 @@ use crate::common::ids::{Offset, Timestamp};
 #[derive(Debug)]
 pub struct FlushJob {
     segments: Vec<Arc<Segment>>,
+    handles: Handles,
     dir: PathBuf,
+    /// Whether segments went that were not synced: they must not come back as what is safe.
+    removed: bool,
     synced: Synced,
 }
 
@@ -34,12 +38,21 @@ pub struct Synced {
     cuts: u64,
 }
 
+/// Makes the names in a log's folder safe, and the folder's own, which may be as new as they are.
+fn sync_names(fs: &dyn FileSystem, dir: &Path) -> Result<(), StorageError> {
+    let mut dirs = [Some(dir), dir.parent()].into_iter().flatten();
+    dirs.try_for_each(|dir| fs.sync_dir(dir).map_err(StorageError::io("syncing", dir)))
+}
+
 impl FlushJob {
     /// Syncs, which may take long. Then tell [`Log::flushed`].
     ///
     /// # Errors
     /// [`StorageError::SyncFailed`] where batches may be lost; others leave them where they are, to be synced again.
     pub fn run(self) -> Result<Synced, StorageError> {
+        if self.removed {
+            sync_names(self.handles.fs().as_ref(), &self.dir)?;
+        }
         for segment in &self.segments {
             segment.sync()?;
             segment.flush_around(&self.dir).map_err(StorageError::io("syncing what belongs to", &segment.path()))?;
@@ -108,13 +121,27 @@ impl Log {
         match self.active_segment().size() {
             0 => Ok(()),
             _ => self.roll_at(self.log_end, now),
-        }
+        }?;
+        self.make_active_file()
+    }
+
+    /// What is before the active segment may go, or be compacted to nothing, while that is empty.
+    pub(super) fn make_active_file(&self) -> Result<(), StorageError> {
+        let active = self.active_segment();
+        active.make_file().map_err(StorageError::io("making", &active.path()))
+    }
+
+    /// Makes the names of the segments safe.
+    pub(super) fn sync_names(&self) -> Result<(), StorageError> {
+        sync_names(self.handles.fs().as_ref(), &self.dir)
     }
 
     fn roll_at(&mut self, base_offset: Offset, now: Timestamp) -> Result<(), StorageError> {
         let old = Arc::clone(self.active_segment());
+        let segment = Segment::create(&self.handles, &self.dir, base_offset, self.shape());
         if old.size() == 0 {
-            // Only its name is wrong.
+            // Only its name is wrong; there is one at any time.
+            segment.make_file().map_err(StorageError::io("making", &segment.path()))?;
             old.remove().map_err(StorageError::io("removing", &old.path()))?;
             self.segments.pop();
         } else {
@@ -125,7 +152,6 @@ impl Log {
             self.write_snapshot(base_offset, Durability::Lazy)?;
             old.seal(Durability::Lazy).map_err(StorageError::io("closing", &old.path()))?;
         }
-        let segment = Segment::create(&self.handles, &self.dir, base_offset, self.shape());
         self.segments.push(Arc::new(segment));
         self.active = Active { since_index: 0, first_timestamp: None, created: now };
         self.publish_segments();
@@ -158,7 +184,13 @@ impl Log {
             // Also the one that ends there: it was closed, and its indexes got their last entries, since its batches were synced.
             let first = self.segments.partition_point(|segment| segment.base_offset() < self.recovery_point);
             let segments = self.segments[first.saturating_sub(1)..].iter().filter(concerned).cloned().collect();
-            FlushJob { segments, dir: self.dir.clone(), synced: Synced { up_to, cuts: self.cuts } }
+            FlushJob {
+                segments,
+                handles: self.handles.clone(),
+                dir: self.dir.clone(),
+                removed: self.recovery_point < self.segments[0].base_offset(),
+                synced: Synced { up_to, cuts: self.cuts },
+            }
         })
     }
 
@@ -248,7 +280,7 @@ impl Log {
             self.flush(now)?;
             if self.unsynced_removal {
                 segment.sync().inspect_err(|_| self.failed = true)?;
-                self.handles.fs().sync_dir(&self.dir).map_err(StorageError::io("syncing", &self.dir))?;
+                self.sync_names()?;
                 self.unsynced_removal = false;
             }
         }

@@ -116,6 +116,11 @@ impl Segment {
         Segment::new(handles, dir, base_offset, 0, shape, true)
     }
 
+    /// Makes the file, still empty: where no batch is left before it, its name alone says where the log ends.
+    pub(crate) fn make_file(&self) -> io::Result<()> {
+        self.log.file().map(drop)
+    }
+
     /// The segment in a file of `size` bytes, all of them good batches.
     pub(crate) fn open(handles: &Handles, dir: &Path, base_offset: Offset, size: u64, shape: Shape) -> Segment {
         Segment::new(handles, dir, base_offset, size, shape, false)

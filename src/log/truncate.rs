@@ -37,7 +37,6 @@ impl Log {
     }
 
     fn cut(&mut self, offset: Offset, now: Timestamp) -> Result<(), StorageError> {
-        self.unsynced_removal = true;
         while self.segments.len() > 1 && self.active_segment().base_offset() >= offset {
             let segment = Arc::clone(self.active_segment());
             self.segments.pop();
@@ -86,7 +85,6 @@ impl Log {
     /// The log takes no more writes then, and is to be opened anew.
     pub fn truncate_fully_and_start_at(&mut self, offset: Offset, now: Timestamp) -> Result<(), StorageError> {
         self.mend()?;
-        self.unsynced_removal = true;
         while let Some(segment) = self.segments.pop() {
             let removed = segment.remove_all(self.handles.fs().as_ref(), &self.dir);
             if let Err(source) = removed {
@@ -96,8 +94,7 @@ impl Log {
             }
         }
         self.segments.push(Arc::new(Segment::create(&self.handles, &self.dir, offset, self.shape())));
-        let synced = self.handles.fs().sync_dir(&self.dir).map_err(StorageError::io("syncing", &self.dir));
-        synced.inspect_err(|_| self.failed = true)?;
+        self.make_active_file().and_then(|()| self.sync_names()).inspect_err(|_| self.failed = true)?;
         self.active = Active { since_index: 0, first_timestamp: None, created: now };
         (self.log_start, self.log_end) = (offset, offset);
         self.epochs.clear();

@@ -1,10 +1,11 @@
 //! The last record of each key, and nothing else, after compaction and after a crash in the middle of it.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::*;
-use crate::log::fs::memory::{MemoryFs, choices};
+use crate::log::fs::memory::{Fault, MemoryFs, choices};
 use crate::record::Codec;
 
 /// For all keys there are.
@@ -108,6 +109,33 @@ fn a_tombstone_stays_for_its_time_and_then_goes() {
     removed_all(&mut log, NOW + 1000);
     let (keys, _) = latest(&log);
     assert!(!keys.contains_key("gone") && keys["stays"] == (1, "value".to_owned()));
+}
+
+#[test]
+fn a_log_of_which_nothing_is_left_ends_where_it_did() {
+    let fs = MemoryFs::new();
+    let shared: SharedFs = Arc::new(fs.clone());
+    let (mut log, _) = open(&shared, config());
+    // Of before the topic was compacted: a record without a key does not stay.
+    let mut keyless = BatchBuilder::new(BatchOptions::default());
+    keyless.append(NOW, None, Some(b"no key"), std::iter::empty());
+    log.append_as_follower(keyless.build().unwrap(), NOW).unwrap();
+    log.flush(NOW).unwrap();
+    // The next segment is begun, and nothing gets into it.
+    let big = keyed(&[("big", &"v".repeat(4000))], Compression::NONE);
+    for operations in 0..20 {
+        if log.segment_count() == 2 {
+            break;
+        }
+        let at = fs.operations() + operations;
+        fs.fail_at(Some(Fault { at, kind: ErrorKind::StorageFull, stays: false, written: 0 }));
+        assert!(log.append_as_leader(big.clone(), 0, NOW).is_err());
+    }
+    fs.fail_at(None);
+    assert_eq!((log.segment_count(), log.log_end_offset()), (2, 1));
+    removed_all(&mut log, NOW);
+    assert_eq!((log.size(), log.log_end_offset()), (0, 1));
+    assert_eq!(open(&shared, config()).0.log_end_offset(), 1);
 }
 
 #[test]

@@ -186,6 +186,26 @@ fn a_closed_log_is_whole_without_a_scan_wherever_power_is_lost_later() {
 }
 
 #[test]
+fn what_grew_too_old_does_not_come_back_torn_behind_a_clean_stop() {
+    let config = LogConfig { retention_ms: Some(1_000), ..small() };
+    let fs = MemoryFs::new();
+    let shared: SharedFs = Arc::new(fs.clone());
+    shared.create_dir_all(Path::new("/")).unwrap();
+    let (mut log, _) = open(&shared, config.clone());
+    log.append_as_leader(batch(&["never synced"]), 0, NOW).unwrap();
+    // Its files go later, and their names with them.
+    let _removed = log.enforce_retention(NOW + 10_000, log.log_end_offset()).unwrap();
+    assert_eq!(all(&log), []);
+    log.close(NOW + 10_000).unwrap();
+    for seed in 0..50 {
+        let image: SharedFs = Arc::new(fs.crash(fs.operations(), &mut choices(seed)));
+        let options = LogOptions { clean: true, ..options(&image, "/flights-0", config.clone()) };
+        let log = Log::open(options).unwrap().0;
+        assert_eq!((log.log_start_offset(), log.log_end_offset(), all(&log)), (1, 1, Vec::new()), "seed {seed}");
+    }
+}
+
+#[test]
 fn what_was_removed_before_a_kill_does_not_come_back_behind_a_clean_stop() {
     let mut emptied = 0;
     for step in 0..12 {

@@ -32,6 +32,10 @@ enum Step {
     Retain {
         bytes: u64,
     },
+    /// All is too old.
+    Expire,
+    /// What a kill finds of the log start offset.
+    Checkpoint,
     Close,
     Kill,
     PowerLoss {
@@ -53,6 +57,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0usize..100).prop_map(|part| Step::Truncate { part }),
         1 => (0usize..100).prop_map(|part| Step::DeleteRecords { part }),
         1 => (0u64..20_000).prop_map(|bytes| Step::Retain { bytes }),
+        1 => Just(Step::Expire),
+        1 => Just(Step::Checkpoint),
         1 => Just(Step::Close),
         1 => Just(Step::Kill),
         1 => any::<u64>().prop_map(|seed| Step::PowerLoss { seed }),
@@ -63,8 +69,11 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     fs: MemoryFs,
     log: Log,
+    /// Also some from before `start`, which a kill may bring back.
     records: Vec<(Offset, String)>,
     start: Offset,
+    /// As it was written down.
+    checkpointed: Offset,
     end: Offset,
     /// Up to where a loss of power must spare it.
     safe: Offset,
@@ -74,7 +83,7 @@ impl Model {
     fn new() -> Model {
         let fs = MemoryFs::new();
         let (log, _) = open(&(Arc::new(fs.clone()) as SharedFs), small());
-        Model { fs, log, records: Vec::new(), start: 0, end: 0, safe: 0 }
+        Model { fs, log, records: Vec::new(), start: 0, checkpointed: 0, end: 0, safe: 0 }
     }
 
     fn reopen(&mut self, clean: bool) {
@@ -82,12 +91,24 @@ impl Model {
         let options = LogOptions {
             clean,
             recovery_point: self.safe,
-            log_start_offset: self.start,
+            log_start_offset: self.checkpointed,
             ..options(&fs, "/flights-0", small())
         };
         self.log = Log::open(options).unwrap().0;
-        // An offset that no batch carries, at the end of a log that was cut, is not on the disk.
-        self.end = self.log.log_end_offset();
+        assert!((self.checkpointed..=self.start).contains(&self.log.log_start_offset()));
+        self.start = self.log.log_start_offset();
+    }
+
+    fn retain(&mut self, config: LogConfig, now: Timestamp) {
+        self.log.set_config(config);
+        self.log.enforce_retention(now, self.end).unwrap().delete().unwrap();
+        assert!(self.log.log_start_offset() >= self.start);
+        self.start = self.log.log_start_offset();
+    }
+
+    /// What is to be read.
+    fn records(&self) -> Vec<(Offset, String)> {
+        self.records.iter().filter(|record| record.0 >= self.start).cloned().collect()
     }
 
     fn at(&self, part: usize) -> Offset {
@@ -144,28 +165,27 @@ impl Model {
                 assert_eq!(self.log.delete_records(to), to > self.start);
                 self.start = self.start.max(to);
             }
-            Step::Retain { bytes } => {
-                self.log.set_config(LogConfig { retention_bytes: Some(bytes), ..small() });
-                self.log.enforce_retention(NOW, self.end).unwrap().delete().unwrap();
-                assert!(self.log.log_start_offset() >= self.start);
-                self.start = self.log.log_start_offset();
+            Step::Retain { bytes } => self.retain(LogConfig { retention_bytes: Some(bytes), ..small() }, NOW),
+            Step::Expire => {
+                self.retain(LogConfig { retention_ms: Some(1000), ..small() }, NOW + 100_000);
+                assert_eq!((self.log.size(), self.start), (0, self.end));
             }
+            Step::Checkpoint => self.checkpointed = self.start,
             Step::Close => {
                 self.log.close(NOW).unwrap();
-                self.safe = self.log.recovery_point();
+                (self.safe, self.checkpointed) = (self.log.recovery_point(), self.start);
                 self.reopen(true);
             }
             Step::Kill => self.reopen(false),
             Step::PowerLoss { seed } => {
                 self.fs = self.fs.crash(self.fs.operations(), &mut choices(seed));
                 self.reopen(false);
-                assert!(self.end >= self.safe.min(self.records.last().map_or(0, |last| last.0 + 1)));
-                self.start = self.log.log_start_offset();
+                self.end = self.log.log_end_offset();
+                assert!(self.end >= self.safe);
                 self.records.retain(|(offset, _)| *offset < self.end);
             }
             Step::Read { part, max } => self.read(self.at(part), max),
         }
-        self.records.retain(|(offset, _)| *offset >= self.start);
     }
 
     fn note(&mut self, values: &[&str]) {
@@ -179,7 +199,8 @@ impl Model {
         let reader = self.log.reader();
         let read = reader.read(offset, max, Offset::MAX, true).unwrap();
         let found = records(&read.records);
-        let expected: Vec<_> = self.records.iter().filter(|record| record.0 >= offset).collect();
+        let records = self.records();
+        let expected: Vec<_> = records.iter().filter(|record| record.0 >= offset).collect();
         let seen: Vec<_> = found.iter().filter(|record| record.0 >= offset).collect();
         assert!(seen == expected[..seen.len()], "other records from {offset}");
         assert!(!seen.is_empty() || expected.is_empty());
@@ -196,6 +217,6 @@ proptest! {
             model.apply(step);
             prop_assert_eq!((model.log.log_start_offset(), model.log.log_end_offset()), (model.start, model.end));
         }
-        prop_assert!(all(&model.log) == model.records, "other records");
+        prop_assert!(all(&model.log) == model.records(), "other records");
     }
 }
