@@ -4,7 +4,7 @@
 //! before its rest is over (`reconnect.backoff.ms`, doubling); several callers who need it wait for one attempt.
 //!
 //! A broker may be reached and know nothing new: one that is cut off from the others still names itself as the leader.
-//! So whoever waited for one in vain doubts it ([`Network::doubt`]), and what any broker may answer is asked of the others
+//! Or it is reached and says nothing. So whoever waited for one in vain doubts it ([`Network::doubt`]), and what any broker may answer is asked of the others
 //! first until one of them has told of the cluster.
 
 use std::collections::{HashMap, HashSet};
@@ -58,8 +58,8 @@ pub struct Network {
     /// When the view was last asked for, in milliseconds on the monotonic clock.
     refreshed: AtomicU64,
     coordinators: Mutex<HashMap<String, NodeId>>,
-    /// Where those are that are asked last.
-    doubted: Mutex<HashSet<(String, u16)>>,
+    /// The host:port of those that are asked last.
+    doubted: Mutex<HashSet<String>>,
 }
 
 /// The way to one address.
@@ -145,12 +145,13 @@ impl Network {
     /// The last one's.
     pub async fn any(&self) -> Result<Arc<Connection>> {
         let doubted = self.doubted.lock().clone();
+        let is_doubted = |(host, port): &(String, u16)| doubted.contains(&format!("{host}:{port}"));
         let mut open: Vec<_> = {
             let slots = self.slots.lock();
             let main = slots.iter().filter(|((_, _, purpose), _)| *purpose == Purpose::Main);
             main.filter_map(|((host, port, _), slot)| Some(((host.clone(), *port), slot.open()?))).collect()
         };
-        open.retain(|(address, _)| !doubted.contains(address));
+        open.retain(|(address, _)| !is_doubted(address));
         if let Some((_, connection)) = open.into_iter().min_by_key(|(_, connection)| connection.in_flight()) {
             return Ok(connection);
         }
@@ -163,21 +164,45 @@ impl Network {
         bootstrap.rotate_left(first);
         addresses.extend(bootstrap);
         // Stable: the order among the others stays.
-        addresses.sort_by_key(|address| doubted.contains(address));
+        addresses.sort_by_key(is_doubted);
         let mut last = ClientError::disconnected(&"the cluster".into(), "bootstrap.servers is empty");
         for (host, port) in addresses {
+            let address = format!("{host}:{port}");
             match self.connect((host, port, Purpose::Main)).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => last = error,
             }
+            self.doubt_at(&address);
         }
         Err(last)
     }
 
     /// Asks this broker last for what any may answer, until another has told of the cluster.
     pub fn doubt(&self, node: NodeId) {
-        let address = self.view.read().brokers.get(&node).map(|broker| (broker.host.clone(), broker.port));
+        let address = self.view.read().brokers.get(&node).map(|broker| format!("{}:{}", broker.host, broker.port));
         self.doubted.lock().extend(address);
+    }
+
+    /// As [`Network::doubt`], whoever listens at this host:port.
+    pub fn doubt_at(&self, address: &str) {
+        self.doubted.lock().insert(address.to_owned());
+    }
+
+    /// Asks whichever broker answers, and doubts one that does not.
+    ///
+    /// # Errors
+    /// As [`Network::any`] and [`Connection::call`].
+    pub async fn call_any<R: Request>(&self, request: &R) -> Result<R::Response> {
+        let connection = self.any().await?;
+        self.ask(&connection, request, connection.version(R::KEY)?).await
+    }
+
+    async fn ask<R: Request>(&self, of: &Connection, request: &R, version: i16) -> Result<R::Response> {
+        of.call_at(request, version, self.config.request_timeout).await.inspect_err(|error| {
+            if error.wants_metadata() {
+                self.doubt_at(of.address());
+            }
+        })
     }
 
     async fn connect(&self, address: (String, u16, Purpose)) -> Result<Arc<Connection>> {
@@ -241,7 +266,7 @@ impl Network {
         let controller = self.view.read().controller;
         match controller {
             Some(node) => self.call(node, request).await,
-            None => self.any().await?.call(request).await,
+            None => self.call_any(request).await,
         }
     }
 
@@ -266,11 +291,11 @@ impl Network {
         };
         let request =
             MetadataRequest { topics, allow_auto_topic_creation: create || version < 4, ..MetadataRequest::default() };
-        let response = connection.call_at(&request, version, self.config.request_timeout).await?;
+        let response = self.ask(&connection, &request, version).await?;
         if response.error_code != ErrorCode::NONE {
             return Err(ClientError::kafka(response.error_code, "Metadata"));
         }
-        self.doubted.lock().retain(|(host, port)| **connection.address() == format!("{host}:{port}"));
+        self.doubted.lock().retain(|address| **address == **connection.address());
         let mut view = self.view.write();
         *view = Arc::new(view.merged(&response, matches!(wanted, Wanted::All)));
         self.refreshed.store(self.doors.clock.monotonic().as_millis() as u64, Ordering::Relaxed);
@@ -342,7 +367,7 @@ impl Network {
         } else {
             FindCoordinatorRequest { key: group.into(), ..Default::default() }
         };
-        let response = connection.call_at(&request, version, self.config.request_timeout).await?;
+        let response = self.ask(&connection, &request, version).await?;
         let (code, message, node, host, port) = match response.coordinators.into_iter().next() {
             Some(found) => (found.error_code, found.error_message, found.node_id, found.host, found.port),
             None => (response.error_code, response.error_message, response.node_id, response.host, response.port),

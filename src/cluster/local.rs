@@ -164,7 +164,8 @@ pub struct LocalCluster {
     ports: Vec<(u16, NodeId)>,
     /// What is broken of the links between them; held while they are told.
     pub(super) links: tokio::sync::Mutex<Links>,
-    bootstrap: Vec<String>,
+    /// Of each member, in their order.
+    pub(super) bootstrap: Vec<String>,
     pub(super) clock: SharedClock,
     pub(super) changes: Changes,
     /// How many refusals there were: each has a number.

@@ -12,6 +12,7 @@ use super::runner::BrokerState;
 use crate::client;
 use crate::client::admin::topics::{CreatedTopic, NewTopic};
 use crate::client::admin::{Admin, Each};
+use crate::client::network::Network;
 use crate::common::ids::NodeId;
 
 /// How long a broker may take to say what it sees, when nobody can wait any longer, or to hear what the controller has told.
@@ -187,6 +188,7 @@ impl LocalCluster {
         admin: &Admin,
         topics: &[NewTopic],
     ) -> client::Result<Each<String, CreatedTopic>> {
+        self.warn(admin.network());
         let each = admin.create_topics(topics, false).await?;
         let made: Vec<String> = each.iter().filter(|(_, made)| made.is_ok()).map(|(name, _)| name.clone()).collect();
         if !made.is_empty() {
@@ -205,6 +207,16 @@ impl LocalCluster {
         tokio::select! {
             _ = futures_util::future::join_all(asking) => {}
             () = self.clock.sleep(LAST_WORD) => {}
+        }
+    }
+
+    /// Has a client of this cluster ask those last that cannot be heard at the moment: one that is paused takes what it is
+    /// asked, and says nothing.
+    pub fn warn(&self, network: &Network) {
+        for (member, addresses) in self.members.iter().zip(&self.bootstrap) {
+            if member.state() != BrokerState::Running {
+                addresses.split(',').for_each(|address| network.doubt_at(address));
+            }
         }
     }
 

@@ -97,8 +97,11 @@ impl Source {
 
     /// The admin client that everything of this cluster shares.
     pub(crate) fn admin(&self) -> PyResult<&Admin> {
-        if self.brokers.as_ref().is_some_and(|brokers| brokers.is_closed()) {
-            return Err(errors::closed("cluster"));
+        if let Some(brokers) = &self.brokers {
+            if brokers.is_closed() {
+                return Err(errors::closed("cluster"));
+            }
+            brokers.local().warn(self.admin.network());
         }
         Ok(&self.admin)
     }

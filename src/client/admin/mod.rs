@@ -92,7 +92,7 @@ impl Admin {
 
     /// Asks whichever broker answers; brokers pass on to the controller what is the controller's.
     async fn ask<R: Request>(&self, request: &R) -> Result<R::Response> {
-        offsets::retrying(&self.network, self.timeout, || async { self.network.any().await?.call(request).await }).await
+        offsets::retrying(&self.network, self.timeout, || self.network.call_any(request)).await
     }
 
     /// As [`Admin::ask`], and again for as long as `judge` finds a retriable error in the response.
@@ -105,7 +105,7 @@ impl Admin {
         let last = parking_lot::Mutex::new(None);
         let (network, kept) = (&self.network, &last);
         let result = offsets::retrying(network, self.timeout, || async move {
-            let response = network.any().await?.call(request).await?;
+            let response = network.call_any(request).await?;
             match judge(&response).filter(|code| code.retriable()) {
                 Some(code) => {
                     *kept.lock() = Some(response);

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::client::config::NetworkConfig;
-use crate::client::network::Network;
+use crate::client::network::{Network, Wanted};
 use crate::client::testing::{Answer, FakeBroker, all_versions, doors, values, while_time_passes};
 use crate::common::clock::Clock;
 use crate::config::Scope;
@@ -176,6 +176,27 @@ async fn a_dead_broker_is_tried_again_only_after_a_rest_that_grows() {
     let connects = broker.connects.load(Ordering::SeqCst);
     network.any().await.unwrap();
     assert_eq!(broker.connects.load(Ordering::SeqCst), connects);
+}
+
+#[tokio::test]
+async fn a_broker_that_says_nothing_is_asked_last() {
+    let (broker, other) = (FakeBroker::new(1), FakeBroker::new(1));
+    broker.join("other", &other);
+    broker.on(|_: HeartbeatRequest, _| Answer::Silence);
+    other.on(|_: HeartbeatRequest, _| Answer::Reply(HeartbeatResponse::default()));
+    let (doors, clock) = doors(&broker);
+    let servers = [("bootstrap.servers", "fake:9092,other:9092")];
+    let network = Network::new(doors, NetworkConfig::new(&values(Scope::Admin, &servers)).unwrap());
+    other.refuses.store(true, Ordering::SeqCst);
+    while_time_passes(&clock, network.refresh(Wanted::All, false)).await.unwrap();
+    other.refuses.store(false, Ordering::SeqCst);
+    let request = HeartbeatRequest::default();
+    let asking = || network.call_any(&request);
+    assert!(matches!(while_time_passes(&clock, asking()).await, Err(ClientError::Timeout { .. })));
+    for _ in 0..5 {
+        while_time_passes(&clock, asking()).await.unwrap();
+    }
+    assert_eq!((broker.count(ApiKey::Heartbeat), other.count(ApiKey::Heartbeat)), (1, 5));
 }
 
 #[tokio::test]

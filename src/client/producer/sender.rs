@@ -635,7 +635,7 @@ async fn init_producer_id(network: &Network) -> Result<Identity> {
         transaction_timeout_ms: i32::MAX,
         ..InitProducerIdRequest::default()
     };
-    let response = network.any().await?.call(&request).await?;
+    let response = network.call_any(&request).await?;
     match response.error_code {
         ErrorCode::NONE => Ok(Identity { id: response.producer_id, epoch: response.producer_epoch }),
         code => Err(ClientError::kafka(code, "InitProducerId")),
