@@ -221,6 +221,8 @@ impl ReplicaManager {
             is_new = true;
         }
         if is_new {
+            // One of this name may have been taken away when the disk was full.
+            self.forget(&BTreeSet::from([spec.id.clone()]))?;
             return self.dir.create_log(spec.id.clone(), spec.topic_id, spec.config.clone(), now);
         }
         let (log, report) = self.dir.open_log(spec.id.clone(), spec.config.clone(), now)?;
@@ -297,10 +299,11 @@ impl ReplicaManager {
     fn forget(&self, removed: &BTreeSet<TopicPartition>) -> Result<(), StorageError> {
         let mut kept = self.kept.lock();
         for (name, offsets) in kept.all() {
-            let before = offsets.len();
-            offsets.retain(|id, _| !removed.contains(id));
-            if offsets.len() < before {
-                self.dir.write_checkpoint(name, offsets)?;
+            if removed.iter().any(|id| offsets.contains_key(id)) {
+                let mut left = offsets.clone();
+                left.retain(|id, _| !removed.contains(id));
+                self.dir.write_checkpoint(name, &left)?;
+                *offsets = left;
             }
         }
         Ok(())
@@ -446,30 +449,73 @@ mod tests {
     use super::*;
     use crate::common::clock::ManualClock;
     use crate::log::Handles;
-    use crate::log::fs::memory::MemoryFs;
+    use crate::log::fs::memory::{Fault, MemoryFs};
+    use crate::record::{BatchBuilder, BatchOptions};
+
+    fn start(fs: &Arc<MemoryFs>) -> ReplicaManager {
+        let dir = LogDir::open(Handles::new(fs.clone(), 8), Path::new("/data"), "test").unwrap();
+        ReplicaManager::new(dir, ManualClock::new(0)).unwrap()
+    }
+
+    fn spec() -> PartitionSpec {
+        PartitionSpec {
+            id: TopicPartition::new("flights", 0),
+            topic_id: Uuid([7; 16]),
+            local: 1,
+            leader: 1,
+            leader_epoch: 0,
+            partition_epoch: 0,
+            replicas: vec![1],
+            isr: vec![1],
+            config: LogConfig::default(),
+            min_in_sync_replicas: 1,
+            throttled: Throttled::default(),
+        }
+    }
+
+    #[test]
+    fn a_partition_that_was_taken_away_when_the_disk_was_full_is_not_taken_for_safe_when_it_comes_again() {
+        let fs = Arc::new(MemoryFs::new());
+        let append = |manager: &ReplicaManager| {
+            let mut builder = BatchBuilder::new(BatchOptions::default());
+            builder.append(0, None, Some(b"value"), std::iter::empty());
+            let partition = manager.open_blocking(spec()).unwrap();
+            partition.append(builder.build().unwrap(), 0).unwrap();
+            partition
+        };
+        let written = || checkpoint::read(fs.as_ref(), Path::new("/data"), checkpoint::RECOVERY_POINT).unwrap();
+        let manager = start(&fs);
+        append(&manager).with_log(|log| log.flush(0)).unwrap();
+        manager.checkpoint().unwrap();
+        // Its folder gets another name, and that is all.
+        let (at, kind) = (fs.operations() + 1, std::io::ErrorKind::StorageFull);
+        fs.fail_at(Some(Fault { at, kind, stays: true, written: 0 }));
+        assert!(manager.remove(vec![spec()]).is_err());
+        fs.fail_at(None);
+        assert!(!manager.has(&spec().id) && written().contains_key(&spec().id));
+        drop(manager);
+        append(&start(&fs));
+        assert!(written().is_empty());
+    }
 
     #[test]
     fn a_broker_that_was_stopped_cleanly_and_met_no_controller_since_is_known_by_the_epoch_of_then() {
         let fs = Arc::new(MemoryFs::new());
-        let start = || {
-            let dir = LogDir::open(Handles::new(fs.clone(), 8), Path::new("/data"), "test").unwrap();
-            ReplicaManager::new(dir, ManualClock::new(0)).unwrap()
-        };
-        let first = start();
+        let first = start(&fs);
         first.registered(5);
         first.close(0).unwrap();
         drop(first);
-        let second = start();
+        let second = start(&fs);
         second.close(0).unwrap();
         drop(second);
-        let third = start();
+        let third = start(&fs);
         assert_eq!(third.dir().previous_broker_epoch(), Some(5));
         // It is killed.
         drop(third);
-        let fourth = start();
+        let fourth = start(&fs);
         assert_eq!(fourth.dir().previous_broker_epoch(), None);
         fourth.close(0).unwrap();
         drop(fourth);
-        assert_eq!(start().dir().previous_broker_epoch(), Some(-1));
+        assert_eq!(start(&fs).dir().previous_broker_epoch(), Some(-1));
     }
 }
