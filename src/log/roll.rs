@@ -150,7 +150,10 @@ impl Log {
                 self.flush(now)?;
             }
             self.write_snapshot(base_offset, Durability::Lazy)?;
-            old.seal(Durability::Lazy).map_err(StorageError::io("closing", &old.path()))?;
+            // Who finds the recovery point where this one ends looks through neither batches nor indexes.
+            let is_safe = self.recovery_point >= base_offset;
+            let durability = if is_safe { Durability::Synced } else { Durability::Lazy };
+            old.seal(durability).map_err(StorageError::io("closing", &old.path()))?;
         }
         self.segments.push(Arc::new(segment));
         self.active = Active { since_index: 0, first_timestamp: None, created: now };

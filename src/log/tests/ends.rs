@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::log::ReadError;
-use crate::log::fs::memory::MemoryFs;
+use crate::log::fs::memory::{MemoryFs, choices};
 use crate::log::fs::{FileSystem, RealFs};
 
 /// A log of `count` batches of two records, ten milliseconds apart.
@@ -105,6 +105,29 @@ fn a_segment_that_is_closed_behind_a_flush_has_all_its_times_after_a_loss_of_pow
     let (mut log, _) = Log::open(LogOptions { clean: true, ..options(&left, "/flights-0", small()) }).unwrap();
     // Without them its records are taken for as old as its file, which is of no time at all here.
     assert!(log.enforce_retention(NOW, 2).unwrap().is_empty());
+}
+
+#[test]
+fn a_segment_that_is_closed_where_the_recovery_point_is_has_good_times_after_a_loss_of_power() {
+    let days = || LogConfig { retention_ms: Some(7 * 86_400_000), segment_bytes: 150, ..small() };
+    let memory = MemoryFs::new();
+    let fs: SharedFs = Arc::new(memory.clone());
+    let (mut log, _) = open(&fs, days());
+    memory.sync_dir(Path::new("/")).unwrap();
+    log.append_as_leader(batch(&["a"]), 0, NOW).unwrap();
+    log.append_as_leader(batch(&["b"]), 0, NOW).unwrap();
+    log.flush(NOW).unwrap();
+    // Its indexes are made anew, and written when it is closed.
+    log.truncate_to(1, NOW).unwrap();
+    log.append_as_leader(batch(&["a batch that needs a segment of its own"]), 0, NOW).unwrap();
+    assert_eq!((log.segment_count(), log.recovery_point()), (2, 1));
+    for seed in 0..1000 {
+        let left: SharedFs = Arc::new(memory.crash(memory.operations(), &mut choices(seed)));
+        let opening = LogOptions { recovery_point: log.recovery_point(), ..options(&left, "/flights-0", days()) };
+        let (mut log, _) = Log::open(opening).unwrap();
+        // With half an entry they would be of long ago.
+        assert!(log.enforce_retention(NOW, 1).unwrap().is_empty(), "seed {seed}");
+    }
 }
 
 #[test]
