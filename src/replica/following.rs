@@ -73,6 +73,12 @@ impl Partition {
     /// [`FollowError`]; what was appended before it failed stays.
     pub fn append_given(&self, at: &Position, given: Given, now: Timestamp) -> Result<Position, FollowError> {
         let mut inner = self.lock_as_follower(at)?;
+        // Nobody has told yet whether this leader had the same: of the epochs before its log start it knows nothing. Deleted,
+        // they would be back after a kill.
+        let is_unknown = at.last_fetched_epoch < at.leader_epoch && at.log_start_offset < at.offset;
+        if is_unknown && given.log_start_offset == at.offset {
+            inner.log.truncate_fully_and_start_at(at.offset, now)?;
+        }
         let result = append_in_pieces(&mut inner.log, given.records, now);
         let log_end = inner.log.log_end_offset();
         let grown = log_end > at.offset;

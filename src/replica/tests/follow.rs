@@ -471,3 +471,25 @@ async fn closed_segments_are_synced() {
     manager.flush_closed(NOW);
     assert_eq!(partition.with_log(|log| log.recovery_point()), 7);
 }
+
+#[tokio::test]
+async fn what_lies_before_the_log_of_a_leader_that_cannot_tell_of_it_does_not_come_back_after_a_kill() {
+    let (mut trio, partition) = follower();
+    trio.elect(3, &[3]);
+    trio.tell(2);
+    let position = partition.begin_following(NOW).unwrap();
+    assert_eq!((position.offset, position.last_fetched_epoch), (1, 0));
+    // It had another record at offset 0, and deleted it; its epochs begin behind that.
+    let given = Given { records: stamped(batch("second"), 1, 1), high_watermark: 2, log_start_offset: 1 };
+    partition.append_given(&position, given, NOW).unwrap();
+    assert_eq!((partition.log_start_offset(), values(&partition)), (1, vec!["second".to_owned()]));
+    drop(partition);
+    let killed = trio.brokers.remove(&2).unwrap();
+    trio.net.brokers.lock().remove(&2);
+    killed.shutdown.finish().await;
+    let fs = killed.fs.clone();
+    drop(killed);
+    trio.boot(2, fs);
+    let partition = trio.brokers[&2].manager.open_blocking(trio.spec(2)).unwrap();
+    assert_eq!((partition.log_start_offset(), values(&partition)), (1, vec!["second".to_owned()]));
+}
