@@ -4,8 +4,8 @@
 //! before its rest is over (`reconnect.backoff.ms`, doubling); several callers who need it wait for one attempt.
 //!
 //! A broker may be reached and know nothing new: one that is cut off from the others still names itself as the leader.
-//! Or it is reached and says nothing. So whoever waited for one in vain doubts it ([`Network::doubt`]), and what any broker may answer is asked of the others
-//! first until one of them has told of the cluster.
+//! Or it is reached and says nothing. So whoever waited for one in vain doubts it ([`Network::doubt`]), and what any broker
+//! may answer is asked of the others first until one of them has told of the cluster.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

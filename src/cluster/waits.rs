@@ -188,7 +188,7 @@ impl LocalCluster {
         admin: &Admin,
         topics: &[NewTopic],
     ) -> client::Result<Each<String, CreatedTopic>> {
-        self.warn(admin.network());
+        self.doubt_unheard(admin.network());
         let each = admin.create_topics(topics, false).await?;
         let made: Vec<String> = each.iter().filter(|(_, made)| made.is_ok()).map(|(name, _)| name.clone()).collect();
         if !made.is_empty() {
@@ -212,7 +212,7 @@ impl LocalCluster {
 
     /// Has a client of this cluster ask those last that cannot be heard at the moment: one that is paused takes what it is
     /// asked, and says nothing.
-    pub fn warn(&self, network: &Network) {
+    pub fn doubt_unheard(&self, network: &Network) {
         for (member, addresses) in self.members.iter().zip(&self.bootstrap) {
             if member.state() != BrokerState::Running {
                 addresses.split(',').for_each(|address| network.doubt_at(address));

@@ -101,7 +101,7 @@ impl Source {
             if brokers.is_closed() {
                 return Err(errors::closed("cluster"));
             }
-            brokers.local().warn(self.admin.network());
+            brokers.local().doubt_unheard(self.admin.network());
         }
         Ok(&self.admin)
     }
