@@ -41,9 +41,9 @@ impl World {
         for one in &logs {
             for other in &logs {
                 let both = one.start.max(other.start)..one.mark.min(other.mark);
-                let pairs = (both.start..).zip(one.records(&both).iter().zip(other.records(&both)));
-                let differ = pairs.into_iter().find(|(_, (one, other))| one != other);
-                assert_eq!(differ, None, "{} and {} differ in {both:?}", one.id, other.id);
+                let (ours, theirs) = (one.records(&both), other.records(&both));
+                let differ = || (both.start..).zip(ours.iter().zip(theirs)).find(|(_, (one, other))| one != other);
+                assert!(ours == theirs, "{} and {} differ in {both:?}: {:?}", one.id, other.id, differ());
             }
         }
         for log in &logs {
