@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -33,6 +34,8 @@ use crate::replica::ReplicaManager;
 
 /// How many files and maps of logs are kept open.
 const MAX_OPEN_FILES: usize = 512;
+/// After what time the log is told what a stop waits for, again and again.
+const LONG: Duration = Duration::from_secs(5);
 
 /// What a broker is started with.
 #[derive(Debug, Clone)]
@@ -187,11 +190,25 @@ impl Broker {
         if hand_over && self.properties.get(key::CONTROLLED_SHUTDOWN_ENABLE) {
             self.hand_over().await;
         }
-        self.shutdown.finish().await;
+        self.step("what is under way", self.shutdown.finish()).await;
         // The metadata first: a stop is only clean with it.
-        self.controller.close().await?;
+        self.step("the quorum", self.controller.close()).await?;
         let broker = self.clone();
-        blocking(move || Ok(broker.replicas.close(broker.clock.now())?)).await
+        let closing = blocking(move || Ok(broker.replicas.close(broker.clock.now())?));
+        self.step("the logs", closing).await
+    }
+
+    /// Waits for one step of a stop; where it takes long the log is told what is waited for.
+    async fn step<T>(&self, what: &str, step: impl Future<Output = T>) -> T {
+        tokio::pin!(step);
+        loop {
+            tokio::select! {
+                done = &mut step => return done,
+                () = self.socket_clock.sleep(LONG) => {
+                    tracing::warn!(node = self.node.id, "this node stops, and still waits for the end of {what}");
+                }
+            }
+        }
     }
 
     /// Sets folders aside that are no partitions of this cluster; to be called once the image is whole.

@@ -277,7 +277,9 @@ impl Controller {
         self.core.tasks.begin();
         // A task that panicked has said so.
         let _ = self.core.raft().shutdown().await;
+        tracing::debug!(node = self.core.node.id, "openraft has ended");
         self.core.tasks.finish().await;
+        tracing::debug!(node = self.core.node.id, "this controller's tasks have ended");
         self.core.state.end_subscriptions();
         self.core.leadership.send_replace(Leadership::default());
     }

@@ -158,6 +158,11 @@ class Reader:
         """How many records it was given."""
         return sum(map(len, self.found.values()))
 
+    def place(self) -> str:
+        """Where it is by its own account, for those who wait for it in vain."""
+        places = self.consumer.position(self.consumer.assignment())
+        return ", ".join(f"{at.topic}-{at.partition} at {at.offset}" for at in places) or "it has no partitions"
+
     def end(self, acknowledged: dict[str, list[dict[int, int]]], patience: float) -> None:
         """Wait until it has read what was acknowledged, and nothing else."""
         self.wanted = sum(len(partition) for topic in acknowledged.values() for partition in topic)
@@ -166,7 +171,10 @@ class Reader:
         assert not self.thread.is_alive(), f"the reader did not come to the end: {self.count} of {self.wanted}"
         self.consumer.close()
         for (topic, partition), found in self.found.items():
-            assert found == {offset: number for number, offset in acknowledged[topic][partition].items()}
+            told = {(offset, number) for number, offset in acknowledged[topic][partition].items()}
+            missed, more = sorted(told - found.items()), sorted(found.items() - told)
+            counts = f"{len(missed)} acknowledged that were not read so, {len(more)} read that were not acknowledged so"
+            assert missed == more == [], f"{topic}-{partition}: {counts}: {missed[:5]}, {more[:5]}"
 
     def kill(self) -> None:
         """End it, where a test failed."""

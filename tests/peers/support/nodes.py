@@ -129,6 +129,8 @@ class Node:
         self.process.send_signal(signal.SIGTERM)
         try:
             assert self.process.wait(PATIENCE) == self.ended, tail(self.log)
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError(f"{error}:\n{tail(self.log)}") from error
         finally:
             self.kill()
 

@@ -73,7 +73,10 @@ class Traffic:
     def until_read(self) -> None:
         """Wait until what was acknowledged by now has been read."""
         count = self.load.count + sum(map(len, self.java.acknowledged))
-        self.until(lambda: self.reader.count >= count, f"{count} records are read", READ_WITHIN)
+        try:
+            self.until(lambda: self.reader.count >= count, f"{count} records are read", READ_WITHIN)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the reader: {self.reader.place()}") from error
 
     def wait(self, seconds: float) -> None:
         """Let it go on for some time."""
