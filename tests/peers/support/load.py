@@ -172,7 +172,7 @@ class Reader:
         self.consumer.close()
         for (topic, partition), found in self.found.items():
             told = {(offset, number) for number, offset in acknowledged[topic][partition].items()}
-            missed, more = sorted(told - found.items()), sorted(found.items() - told)
+            missed, more = sorted(told - found.items(), key=str), sorted(found.items() - told)
             counts = f"{len(missed)} acknowledged that were not read so, {len(more)} read that were not acknowledged so"
             assert missed == more == [], f"{topic}-{partition}: {counts}: {missed[:5]}, {more[:5]}"
 
