@@ -10,10 +10,24 @@ from pathlib import Path
 import pytest
 
 from support import chaos
+from support.load import assert_same
 from support.nodes import Node, Ours
 from support.traffic import traffic
 
 pytestmark = pytest.mark.alone
+
+
+def test_the_check_takes_a_record_whose_place_nobody_told_and_nothing_else() -> None:
+    assert_same("load-0", {1: 0, 2: None, 3: 2}, [(0, 1), (1, 2), (2, 3)])
+    for wrong in (
+        [(0, 1), (2, 3)],
+        [(0, 1), (1, 2)],
+        [(0, 1), (1, 2), (3, 3)],
+        [(0, 1), (1, 2), (2, 3), (3, 2)],
+        [(0, 1), (1, 2), (2, 3), (3, 4)],
+    ):
+        with pytest.raises(AssertionError, match=r"^load-0: \d acknowledged"):
+            assert_same("load-0", {1: 0, 2: None, 3: 2}, wrong)
 
 
 @chaos.both

@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata
 import strandline as sl
 
 from .compare import present
-from .load import PARTITIONS, PATIENCE, read_all
+from .load import PARTITIONS, PATIENCE, assert_same, read_all
 from .nodes import Kafka, Node, Nodes, Ours
 from .traffic import TOPICS, Traffic
 
@@ -212,7 +212,7 @@ def check(nodes: Nodes, traffic: Traffic, holders: Sequence[Node] | None = None)
         for partition, found in enumerate(read_all(nodes.bootstrap, topic)):
             numbers = [number for _, number in found]
             assert numbers == sorted(set(numbers)), f"{topic}-{partition} has records twice, or out of order"
-            assert {number: offset for offset, number in found} == acknowledged[partition], f"{topic}-{partition}"
+            assert_same(f"{topic}-{partition}", acknowledged[partition], found)
     # As each broker has it on its disk; that of one that was killed is read as it lies there.
     until_in_sync(nodes)
     nodes.kill()

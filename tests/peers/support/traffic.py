@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .compare import present
-from .load import PATIENCE, Load, Reader
+from .load import PATIENCE, Acknowledged, Load, Reader
 from .nodes import Nodes
 from .verifiable import Verifiable
 
@@ -92,7 +92,7 @@ class Traffic:
         return f"{self.load.count} and, by Java's, {java} were acknowledged, {self.reader.count} read"
 
     @property
-    def acknowledged(self) -> dict[str, list[dict[int, int]]]:
+    def acknowledged(self) -> dict[str, Acknowledged]:
         """For each topic and partition: where each record is that was acknowledged."""
         return {LOAD: self.load.acknowledged, JAVA: self.java.acknowledged}
 

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from .brokers import java_command, properties
-from .load import PARTITIONS, PATIENCE
+from .load import PARTITIONS, PATIENCE, Acknowledged
 from .tools import MAINS
 
 # The tool has Java's producer not try again unless it is told to.
@@ -27,8 +27,7 @@ class Verifiable:
 
     def __init__(self, bootstrap: str, topic: str, folder: Path, rate: int = 500) -> None:
         self.topic = topic
-        # For each partition: where each record is that was acknowledged.
-        self.acknowledged: list[dict[int, int]] = [{} for _ in range(PARTITIONS)]
+        self.acknowledged: Acknowledged = [{} for _ in range(PARTITIONS)]
         self.failed: list[str] = []
         config = folder / "verifiable.properties"
         config.write_text(properties(SETTINGS))
