@@ -1,19 +1,21 @@
 //! One connection: requests come in a row, are worked on together, and are answered in their order.
 //!
 //! A request that must wait (a fetch with nothing to read, a member joining its group) does not hold up the work on
-//! those behind it, only their replies. At most [`PIPELINED`] requests of a connection are under way, and no further one
+//! those behind it, only their replies; nor does a reply that the other side is slow to read: a request may hold a lock
+//! that others wait for, so the work on it never waits for its client. At most [`PIPELINED`] requests of a connection are under way, and no further one
 //! is read while those and their replies hold [`HELD`] bytes; it stays in the socket, so a client that sends faster than
 //! it reads slows down by itself. One that does not read at all is closed: when it was silent for
 //! `connections.max.idle.ms`, or when the broker stops. A frame that makes no sense ends the connection with a logged
 //! reason: nothing after it can be trusted.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -108,7 +110,7 @@ async fn converse(session: &mut Session, connection: &Arc<Connection>, stream: &
     loop {
         tokio::select! {
             biased;
-            reply = next_reply(&mut slots), if !slots.is_empty() => line.answer(stream, reply).await?,
+            reply = next_reply(&mut slots), if !slots.is_empty() => line.answer(stream, reply, &mut slots).await?,
             frame = reader.next(stream), if may_read(&slots) => match frame? {
                 None => return Ok(()),
                 Some(frame) => {
@@ -119,7 +121,7 @@ async fn converse(session: &mut Session, connection: &Arc<Connection>, stream: &
                     // The first step is taken here and now, so that appends happen in the order of the requests.
                     let first = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
                     match first {
-                        Poll::Ready(reply) if slots.is_empty() => line.answer(stream, reply).await?,
+                        Poll::Ready(reply) if slots.is_empty() => line.answer(stream, reply, &mut slots).await?,
                         Poll::Ready(reply) => slots.push_back(Slot::Done(reply)),
                         Poll::Pending => slots.push_back(Slot::Working(work, bytes)),
                     }
@@ -143,7 +145,7 @@ async fn converse(session: &mut Session, connection: &Arc<Connection>, stream: &
     let drain = async {
         while !slots.is_empty() {
             let reply = next_reply(&mut slots).await;
-            line.answer(stream, reply).await?;
+            line.answer(stream, reply, &mut slots).await?;
         }
         Ok(())
     };
@@ -161,13 +163,7 @@ fn may_read(slots: &VecDeque<Slot>) -> bool {
 /// Works on all requests under way, in their order, until the first of them has its reply.
 async fn next_reply(slots: &mut VecDeque<Slot>) -> Reply {
     poll_fn(|context| {
-        for slot in slots.iter_mut() {
-            if let Slot::Working(work, _) = slot
-                && let Poll::Ready(reply) = work.as_mut().poll(context)
-            {
-                *slot = Slot::Done(reply);
-            }
-        }
+        advance(slots, context);
         match slots.pop_front() {
             Some(Slot::Done(reply)) => Poll::Ready(reply),
             Some(working) => {
@@ -180,6 +176,26 @@ async fn next_reply(slots: &mut VecDeque<Slot>) -> Reply {
     .await
 }
 
+/// Works on all requests under way, for as long as it is asked to.
+async fn work_on(slots: &mut VecDeque<Slot>) -> Infallible {
+    poll_fn(|context| {
+        advance(slots, context);
+        Poll::Pending
+    })
+    .await
+}
+
+/// Takes each request under way as far as it goes now.
+fn advance(slots: &mut VecDeque<Slot>, context: &mut Context<'_>) {
+    for slot in slots {
+        if let Slot::Working(work, _) = slot
+            && let Poll::Ready(reply) = work.as_mut().poll(context)
+        {
+            *slot = Slot::Done(reply);
+        }
+    }
+}
+
 /// What replies go out under.
 struct Line<'a> {
     clock: &'a SharedClock,
@@ -189,7 +205,8 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    async fn answer(&self, stream: &mut BoxStream, reply: Reply) -> Result<(), Ended> {
+    /// Writes a reply; the work on the requests behind it goes on meanwhile.
+    async fn answer(&self, stream: &mut BoxStream, reply: Reply, slots: &mut VecDeque<Slot>) -> Result<(), Ended> {
         let mut frame = match reply {
             Reply::Send(frame) => frame,
             Reply::Nothing => return Ok(()),
@@ -202,12 +219,17 @@ impl Line<'_> {
         };
         match at_once {
             Poll::Ready(written) => Ok(written?),
-            Poll::Pending => self.press(stream, frame).await,
+            Poll::Pending => self.press(stream, frame, slots).await,
         }
     }
 
     /// Writes what the system did not take at once, as the other side reads; ends where it does not.
-    async fn press(&self, stream: &mut BoxStream, mut frame: Frame) -> Result<(), Ended> {
+    async fn press(
+        &self,
+        stream: &mut BoxStream,
+        mut frame: Frame,
+        slots: &mut VecDeque<Slot>,
+    ) -> Result<(), Ended> {
         let mut stopped = pin!(async {
             self.shutdown.begun().await;
             self.clock.sleep(DRAIN).await;
@@ -229,8 +251,45 @@ impl Line<'_> {
                 () = &mut stopped => return Err(Ended::Unread),
                 () = &mut told_to_leave => return Err(Ended::Excess),
                 () = idle => return Err(Ended::Idle(self.max_idle.unwrap_or_default())),
+                never = work_on(slots) => match never {},
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::common::clock::ManualClock;
+    use crate::server::gate::Gate;
+
+    #[tokio::test]
+    async fn what_is_under_way_goes_on_while_a_reply_is_not_read() {
+        let clock: SharedClock = ManualClock::new(0);
+        let (shutdown, place) = (Shutdown::new(), Gate::default().enter([127, 0, 0, 1].into(), 1, Duration::ZERO));
+        let place = place.unwrap();
+        let line = Line { clock: &clock, shutdown: &shutdown, max_idle: None, place: &place };
+        // What the other side does not read.
+        let (ours, _theirs) = tokio::io::duplex(16);
+        let (begin, begun) = oneshot::channel::<()>();
+        let (end, ended) = oneshot::channel::<()>();
+        let work: ReplyFuture = Box::pin(async move {
+            begun.await.unwrap();
+            end.send(()).unwrap();
+            Reply::Nothing
+        });
+        let mut slots = VecDeque::from([Slot::Working(work, 0)]);
+        let mut stream: BoxStream = Box::new(ours);
+        let reply = Reply::Send(Frame::sized(Bytes::from(vec![0; 100])));
+        tokio::select! {
+            biased;
+            _ = line.answer(&mut stream, reply, &mut slots) => panic!("nobody reads"),
+            () = async { begin.send(()).unwrap(); ended.await.unwrap() } => {}
+        }
+        assert!(matches!(slots[0], Slot::Done(Reply::Nothing)));
     }
 }
