@@ -111,6 +111,7 @@ class Reader:
         self.read_again = 0
         self.failed: list[str] = []
         self.wanted: int | None = None
+        self.closed = False
         self.consumer = confluent_kafka.Consumer(
             {
                 "bootstrap.servers": bootstrap,
@@ -172,13 +173,20 @@ class Reader:
         assert not self.failed, self.failed[:3]
         assert not self.thread.is_alive(), f"the reader did not come to the end: {self.count} of {self.wanted}"
         self.consumer.close()
+        self.closed = True
         for (topic, partition), found in self.found.items():
             assert_same(f"{topic}-{partition}", acknowledged[topic][partition], found.items())
 
     def kill(self) -> None:
-        """End it, where a test failed."""
+        """End it, where a test failed, while its cluster is there to leave: whoever frees it later waits for that.
+
+        It would be waited for as long as its session lasts, in any thread that happens to collect garbage: in the
+        reader's of the next test.
+        """
         self.wanted = 0
         self.thread.join(PATIENCE)
+        if not self.closed:
+            self.consumer.close()
 
 
 def number_of(message: confluent_kafka.Message) -> int:
