@@ -117,8 +117,11 @@ impl Broker {
         let (sender, receiver) = oneshot::channel();
         let sent = self.published.waiting.lock().as_ref().is_some_and(|waiting| waiting.send(sender).is_ok());
         if sent {
-            // Dropped where the broker stops: nothing more is carried out then.
-            let _ = receiver.await;
+            tokio::select! {
+                _ = receiver => {}
+                // Nothing more is carried out then.
+                () = self.shutdown().begun() => {}
+            }
         }
     }
 

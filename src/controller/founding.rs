@@ -50,12 +50,7 @@ impl Core {
         }
         // The others may not be there.
         let core = self.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = core.found_with_others() => {}
-                () = core.tasks.begun() => {}
-            }
-        });
+        self.spawn(async move { core.found_with_others().await });
         Ok(())
     }
 

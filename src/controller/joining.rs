@@ -202,12 +202,9 @@ pub(super) async fn join(core: Arc<Core>) {
         tokio::select! {
             () = async { core.clock.sleep(pause.unwrap_or_default()).await }, if pause.is_some() => {}
             changed = metrics.changed() => if changed.is_err() {
-                tokio::select! {
-                    _ = raised.changed() => metrics = core.raft().server_metrics(),
-                    () = core.tasks.begun() => return,
-                }
+                let _ = raised.changed().await;
+                metrics = core.raft().server_metrics();
             },
-            () = core.tasks.begun() => return,
         }
     }
 }
@@ -276,7 +273,7 @@ impl Core {
         if wants_vote {
             let core = self.clone();
             // It takes as long as it has to catch up.
-            self.tasks.spawn(async move {
+            self.spawn(async move {
                 match core.add_voter(sender, core.timing.request).await {
                     Ok(()) => tracing::info!(node = id, "a controller has got its vote"),
                     Err(refusal) => tracing::debug!(node = id, %refusal, "a controller has no vote yet"),

@@ -148,7 +148,7 @@ pub(super) async fn follow(core: Arc<Core>) {
         let leads = core.leading_term().is_some();
         let waits_to_lead = leads && !core.leadership.borrow().is_us;
         tokio::select! {
-            changed = metrics.changed() => if changed.is_err() && !ended(&core).await { return },
+            changed = metrics.changed() => if changed.is_err() { ended(&core).await },
             _ = raised.changed() => metrics = core.raft().server_metrics(),
             _ = applied.changed(), if waits_to_lead => {}
             () = core.state.snapshot_due.notified() => {
@@ -156,7 +156,6 @@ pub(super) async fn follow(core: Arc<Core>) {
                 let _ = core.raft().trigger().snapshot().await;
             }
             () = async { core.clock.sleep(core.timing.heartbeat).await }, if leads && core.has_others() => {}
-            () = core.tasks.begun() => return,
         }
     }
 }
@@ -175,30 +174,26 @@ pub(super) async fn beat(core: Arc<Core>) {
                 let _ = core.raft().trigger().heartbeat().await;
             }
             changed = metrics.changed(), if !leads => if changed.is_err() {
-                tokio::select! {
-                    _ = raised.changed() => metrics = core.raft().server_metrics(),
-                    () = core.tasks.begun() => return,
-                }
+                let _ = raised.changed().await;
+                metrics = core.raft().server_metrics();
             },
-            () = core.tasks.begun() => return,
         }
     }
 }
 
-/// openraft has ended. Waits until it was raised again, or tries that; `false` where the controller ends too.
-async fn ended(core: &Arc<Core>) -> bool {
+/// openraft has ended. Waits until it was raised again, or does that.
+async fn ended(core: &Arc<Core>) {
     let mut raised = core.raised.subscribe();
     core.say();
     loop {
         tokio::select! {
-            _ = raised.changed() => return true,
+            _ = raised.changed() => return,
             () = core.clock.sleep(REVIVAL) => {
                 let _turn = core.turn.lock().await;
                 if let Err(error) = core.revive().await {
                     tracing::warn!(%error, "the quorum cannot go on yet");
                 }
             }
-            () = core.tasks.begun() => return false,
         }
     }
 }
@@ -227,12 +222,9 @@ pub(super) async fn stand(core: Arc<Core>) {
             }
             () = core.heard.notified() => {}
             changed = metrics.changed() => if changed.is_err() {
-                tokio::select! {
-                    _ = raised.changed() => metrics = core.raft().server_metrics(),
-                    () = core.tasks.begun() => return,
-                }
+                let _ = raised.changed().await;
+                metrics = core.raft().server_metrics();
             },
-            () = core.tasks.begun() => return,
         }
     }
 }

@@ -48,6 +48,7 @@ mod vote;
 mod wire;
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -180,10 +181,10 @@ impl Controller {
             timing,
             tasks,
         });
-        core.tasks.spawn(leadership::follow(core.clone()));
-        core.tasks.spawn(leadership::beat(core.clone()));
-        core.tasks.spawn(leadership::stand(core.clone()));
-        core.tasks.spawn(joining::join(core.clone()));
+        core.spawn(leadership::follow(core.clone()));
+        core.spawn(leadership::beat(core.clone()));
+        core.spawn(leadership::stand(core.clone()));
+        core.spawn(joining::join(core.clone()));
         if is_new && is_first_voter {
             core.found().await?;
         }
@@ -221,7 +222,7 @@ impl Controller {
         let (sender, receiver) = oneshot::channel();
         let core = self.core.clone();
         // In a task of its own: were it given up half way, the next wish would be decided on an image without this one.
-        self.core.tasks.spawn(async move {
+        self.core.spawn(async move {
             let done = core.carry_out(decide).await;
             let _ = sender.send(done);
         });
@@ -301,6 +302,19 @@ impl fmt::Debug for Core {
 impl Core {
     fn raft(&self) -> Raft {
         self.raft.read().clone()
+    }
+
+    /// Starts a task that ends where it stands when the controller ends: what it waits for, of openraft or of others, need
+    /// not come any more. It is not worked on from then on, so that no wish is decided that a wish before it should precede.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let tasks = self.tasks.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = tasks.begun() => {}
+                () = task => {}
+            }
+        });
     }
 
     /// Takes note that a leader or a candidate has spoken that this node takes.

@@ -224,12 +224,7 @@ impl Line<'_> {
     }
 
     /// Writes what the system did not take at once, as the other side reads; ends where it does not.
-    async fn press(
-        &self,
-        stream: &mut BoxStream,
-        mut frame: Frame,
-        slots: &mut VecDeque<Slot>,
-    ) -> Result<(), Ended> {
+    async fn press(&self, stream: &mut BoxStream, mut frame: Frame, slots: &mut VecDeque<Slot>) -> Result<(), Ended> {
         let mut stopped = pin!(async {
             self.shutdown.begun().await;
             self.clock.sleep(DRAIN).await;

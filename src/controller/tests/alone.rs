@@ -56,6 +56,26 @@ async fn the_log_does_not_grow_for_ever() {
     }
 }
 
+/// What a wish waits for may never come: whoever waits for it is told, and nothing holds up the end.
+#[tokio::test(start_paused = true)]
+async fn a_wish_that_waits_does_not_hold_up_the_end() {
+    let (fs, clock) = (MemoryFs::new(), ManualClock::new(NOW));
+    let controller = open(&fs, &clock, NEVER).await;
+    let turn = controller.core.turn.clone().lock_owned().await;
+    let (made, closed) = tokio::join!(
+        make(&controller, "late"),
+        soon(async {
+            settled().await;
+            controller.close().await
+        })
+    );
+    assert_eq!(made.unwrap_err().code, ErrorCode::NOT_CONTROLLER);
+    closed.unwrap();
+    drop((turn, controller));
+    let controller = open(&fs, &clock, NEVER).await;
+    assert!(!has(&controller, "late"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_is_written_when_the_last_one_is_old() {
     let (fs, clock) = (MemoryFs::new(), ManualClock::new(NOW));
