@@ -262,7 +262,7 @@ mod tests {
     use crate::common::clock::ManualClock;
     use crate::server::gate::Gate;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_is_under_way_goes_on_while_a_reply_is_not_read() {
         let clock: SharedClock = ManualClock::new(0);
         let (shutdown, place) = (Shutdown::new(), Gate::default().enter([127, 0, 0, 1].into(), 1, Duration::ZERO));
@@ -284,6 +284,7 @@ mod tests {
             biased;
             _ = line.answer(&mut stream, reply, &mut slots) => panic!("nobody reads"),
             () = async { begin.send(()).unwrap(); ended.await.unwrap() } => {}
+            () = tokio::time::sleep(DRAIN) => panic!("nobody works on it"),
         }
         assert!(matches!(slots[0], Slot::Done(Reply::Nothing)));
     }
