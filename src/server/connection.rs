@@ -2,11 +2,11 @@
 //!
 //! A request that must wait (a fetch with nothing to read, a member joining its group) does not hold up the work on
 //! those behind it, only their replies; nor does a reply that the other side is slow to read: a request may hold a lock
-//! that others wait for, so the work on it never waits for its client. At most [`PIPELINED`] requests of a connection are under way, and no further one
-//! is read while those and their replies hold [`HELD`] bytes; it stays in the socket, so a client that sends faster than
-//! it reads slows down by itself. One that does not read at all is closed: when it was silent for
-//! `connections.max.idle.ms`, or when the broker stops. A frame that makes no sense ends the connection with a logged
-//! reason: nothing after it can be trusted.
+//! that others wait for, so the work on it never waits for its client. At most [`PIPELINED`] requests of a connection are
+//! under way, and no further one is read while those and their replies hold [`HELD`] bytes; it stays in the socket, so a
+//! client that sends faster than it reads slows down by itself. One that does not read at all is closed: when it was
+//! silent for `connections.max.idle.ms`, or when the broker stops. A frame that makes no sense ends the connection with a
+//! logged reason: nothing after it can be trusted.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
