@@ -259,7 +259,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::common::clock::ManualClock;
+    use crate::common::clock::{ManualClock, SystemClock};
     use crate::server::gate::Gate;
 
     #[tokio::test(start_paused = true)]
@@ -284,7 +284,7 @@ mod tests {
             biased;
             _ = line.answer(&mut stream, reply, &mut slots) => panic!("nobody reads"),
             () = async { begin.send(()).unwrap(); ended.await.unwrap() } => {}
-            () = tokio::time::sleep(DRAIN) => panic!("nobody works on it"),
+            () = SystemClock::shared().sleep(DRAIN) => panic!("nobody works on it"),
         }
         assert!(matches!(slots[0], Slot::Done(Reply::Nothing)));
     }
